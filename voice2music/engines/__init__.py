@@ -1,0 +1,1 @@
+"""The engines that make music, under the one contract of `voice2music.engines.base`."""
