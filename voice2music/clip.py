@@ -156,14 +156,19 @@ def write(clip: Clip, path: Path | str) -> Path:
     kind = path.suffix.lower().lstrip(".")
     if kind not in WRITE_FORMATS:
         raise BadAudio(f"'{path.name}': audio is written as .wav, .flac or .mp3.")
-    out = clip if kind != "mp3" or clip.rate in (16000, 24000, 32000, 44100, 48000) else (
-        clip.resampled(44100)
+    out = (
+        clip
+        if kind != "mp3" or clip.rate in (16000, 24000, 32000, 44100, 48000)
+        else (clip.resampled(44100))
     )
     partial = path.with_name(f".{path.name}.part")
     try:
         soundfile.write(
-            partial, np.clip(out.samples.T, -1, 1), out.rate,
-            format=kind.upper(), subtype=WRITE_FORMATS[kind],
+            partial,
+            np.clip(out.samples.T, -1, 1),
+            out.rate,
+            format=kind.upper(),
+            subtype=WRITE_FORMATS[kind],
         )
         partial.replace(path)
     finally:
