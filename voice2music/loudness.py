@@ -29,7 +29,7 @@ def integrated_loudness(clip: Clip) -> float:
         samples = np.tile(samples, (-(-needed // len(samples)), 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # log of zero in silent blocks
-        loudness = float(pyloudnorm.Meter(clip.rate).integrated_loudness(samples))
+        loudness = float(pyloudnorm.Meter(clip.rate, filter_class="DeMan").integrated_loudness(samples))
     return loudness if np.isfinite(loudness) else -np.inf
 
 
@@ -86,4 +86,4 @@ def _peaks(clip: Clip) -> NDArray[np.float64]:
     over = np.pad(over, (0, max(0, length * OVERSAMPLING - len(over))))[: length * OVERSAMPLING]
     between = over.reshape(length, OVERSAMPLING).max(axis=1)
     peaks = np.maximum(between, np.abs(clip.samples).max(axis=0))
-    return peaks.astype(np.float64)
+    return np.asarray(peaks, np.float64)
