@@ -109,7 +109,7 @@ class Clip:
         first, last = round(start * self.rate), round(end * self.rate)
         inside = self.samples[:, max(first, 0) : max(last, 0)]
         padded = np.pad(inside, ((0, 0), (max(-first, 0), 0)))
-        return Clip(fitted(padded, last - first), self.rate)
+        return Clip(fitted(padded, round((end - start) * self.rate)), self.rate)
 
     def scaled(self, gain: float) -> "Clip":
         """Every sample times `gain` (linear)."""
