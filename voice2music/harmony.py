@@ -1,32 +1,70 @@
-"""Key and chords."""
+"""Chords under a tune, and the names of chords and keys."""
 
-from dataclasses import dataclass
-from typing import Literal
+from voice2music.chords import (
+    QUALITIES,
+    Chord,
+    ChordSpan,
+    Key,
+    Mode,
+    bars,
+    chord_pitch_classes,
+    chord_symbol,
+    key_name,
+    parse_chord,
+    parse_key,
+    parse_progression,
+    pitch_name,
+    progression_text,
+    spans_of_bars,
+    within_bar,
+)
+from voice2music.notes import Note
+from voice2music.rhythm import Grid
 
-Mode = Literal["major", "minor"]
+__all__ = [
+    "QUALITIES",
+    "Chord",
+    "ChordSpan",
+    "Key",
+    "Mode",
+    "bars",
+    "chord_pitch_classes",
+    "chord_symbol",
+    "harmonise",
+    "key_name",
+    "parse_chord",
+    "parse_key",
+    "parse_progression",
+    "pitch_name",
+    "progression_text",
+    "spans_of_bars",
+    "within_bar",
+]
+
+_TRIADS = {
+    "major": ((0, "maj"), (2, "min"), (4, "min"), (5, "maj"), (7, "maj"), (9, "min")),
+    "minor": ((0, "min"), (3, "maj"), (5, "min"), (7, "maj"), (8, "maj"), (10, "maj")),
+}
 
 
-@dataclass(frozen=True)
-class Key:
-    """A key: tonic as pitch class (C = 0), mode, and how sure we are in [0, 1]."""
+def harmonise(
+    notes: tuple[Note, ...],
+    grid: Grid,
+    key: Key,
+    seconds: float,
+    happy: float = 0.0,
+    jazzy: float = 0.0,
+    per_bar: int | None = None,
+) -> tuple[ChordSpan, ...]:
+    """Chords for a tune: each bar the triad of the key that holds most of the sung time."""
+    triads = [Chord((key.tonic + step) % 12, quality) for step, quality in _TRIADS[key.mode]]
 
-    tonic: int
-    mode: Mode
-    confidence: float = 1.0
+    def held(chord: Chord, start: float, end: float) -> float:
+        return sum(
+            max(0.0, min(n.offset, end) - max(n.onset, start))
+            for n in notes
+            if n.midi % 12 in chord_pitch_classes(chord)
+        )
 
-
-@dataclass(frozen=True)
-class Chord:
-    """A chord: root as pitch class (C = 0) and quality, one of `QUALITIES`."""
-
-    root: int
-    quality: str
-
-
-@dataclass(frozen=True)
-class ChordSpan:
-    """A chord that sounds from `start` to `end` seconds."""
-
-    start: float
-    end: float
-    chord: Chord
+    best = [(max(triads, key=lambda c: held(c, bar[0], bar[-1])),) for bar in bars(grid, seconds)]
+    return spans_of_bars(best, grid, seconds)

@@ -1,0 +1,1 @@
+"""Data sets that the tables and the bundled models are made from."""
