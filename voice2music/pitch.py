@@ -9,13 +9,16 @@ There is no speech detector in front of it: those score humming as silence.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter, uniform_filter1d
 
 from voice2music.clip import Clip
+
+if TYPE_CHECKING:
+    from swift_f0 import SwiftF0
 
 HOP = 0.010  # s between frames
 MODEL_RATE = 16_000  # Hz, of SwiftF0
@@ -99,7 +102,7 @@ def frame_level(
 
 
 @lru_cache(maxsize=1)
-def _detector() -> Any:
+def _detector() -> "SwiftF0":
     """The network, loaded once; several threads may use it. It sleeps between calls."""
     from swift_f0 import SwiftF0
 
@@ -117,11 +120,11 @@ def _detected(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fractional MIDI note and confidence on our 10 ms frames."""
     result = _detector().detect(samples, MODEL_RATE)
-    times = np.arange(len(result.pitch_hz)) * hop
-    at = np.arange(frames) * HOP
-    midi = 69.0 + 12.0 * np.log2(np.asarray(result.pitch_hz, np.float64) / 440.0)
-    confidence = np.interp(at, times, result.confidence)
-    return _interpolated(at, times, midi, result.confidence), confidence
+    sure: NDArray[np.float64] = result.confidence
+    notes: NDArray[np.float64] = 69.0 + 12.0 * np.log2(result.pitch_hz / 440.0)
+    times: NDArray[np.float64] = np.arange(len(sure)) * hop
+    at: NDArray[np.float64] = np.arange(frames) * HOP
+    return _interpolated(at, times, notes, sure), np.interp(at, times, sure)
 
 
 def _interpolated(
