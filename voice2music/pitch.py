@@ -122,8 +122,8 @@ def _detected(
     result = _detector().detect(samples, MODEL_RATE)
     sure: NDArray[np.float64] = result.confidence
     notes: NDArray[np.float64] = 69.0 + 12.0 * np.log2(result.pitch_hz / 440.0)
-    times: NDArray[np.float64] = np.arange(len(sure)) * hop
-    at: NDArray[np.float64] = np.arange(frames) * HOP
+    times: NDArray[np.float64] = np.arange(len(sure), dtype=np.float64) * hop
+    at: NDArray[np.float64] = np.arange(frames, dtype=np.float64) * HOP
     return _interpolated(at, times, notes, sure), np.interp(at, times, sure)
 
 
