@@ -78,3 +78,9 @@ class Cancelled(VoiceToMusicError):
     """The user stopped the work."""
 
     code = "cancelled"
+
+
+class CannotSave(VoiceToMusicError):
+    """A file could not be written (disk full, no permission)."""
+
+    code = "cannot_save"

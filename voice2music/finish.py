@@ -1,10 +1,13 @@
 """From an engine's raw sound to what a person hears: length, ends, place in time, loudness, mix."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voice2music.clip import Clip
+from voice2music.engines.base import Rendition
 from voice2music.loudness import integrated_loudness, normalised
 from voice2music.onsets import HOP, beat_f_measure, onset_strength, pulse
 from voice2music.rhythm import Grid
@@ -65,6 +68,16 @@ def finished(music: Clip, seconds: float, shift: float = 0.0) -> Clip:
     return normalised(fitted(music, seconds, shift))
 
 
+def stems(rendition: Rendition, music: Clip, shift: float = 0.0) -> dict[str, Clip]:
+    """The rendition's stems at the level and place that they have in the finished `music`."""
+    whole = integrated_loudness(rendition.audio)
+    gain = 10 ** ((integrated_loudness(music) - whole) / 20) if whole > -np.inf else 1.0
+    return {
+        name: fitted(stem, music.seconds, shift).scaled(gain)
+        for name, stem in rendition.stems.items()
+    }
+
+
 def mixed(music: Clip, voice: Clip, music_level: float, voice_level: float) -> Clip:
     """Music and voice at equal loudness plus their levels in dB, brought to -14 LUFS together."""
     parts = [
@@ -76,7 +89,7 @@ def mixed(music: Clip, voice: Clip, music_level: float, voice_level: float) -> C
     )
 
 
-def _ramp(length: int) -> np.ndarray:
+def _ramp(length: int) -> NDArray[np.float32]:
     """A raised-cosine rise from 0 to 1."""
     return (0.5 - 0.5 * np.cos(np.pi * np.arange(length) / max(length, 1))).astype(np.float32)
 
@@ -87,14 +100,14 @@ def _at_unit_loudness(clip: Clip, level: float) -> Clip:
     return clip if loudness == -np.inf else clip.scaled(10 ** ((-23 + level - loudness) / 20))
 
 
-def _pulse_clarity(strength: np.ndarray, found: np.ndarray) -> float:
+def _pulse_clarity(strength: NDArray[Any], found: NDArray[Any]) -> float:
     """Mean onset strength around the pulse over the mean everywhere (which is 1)."""
     frames = np.clip(np.round(found / HOP).astype(int), 1, len(strength) - 2)
     near = np.maximum.reduce([strength[frames - 1], strength[frames], strength[frames + 1]])
     return float(near.mean())
 
 
-def _centred(found: np.ndarray, beats: np.ndarray, shift: float) -> float:
+def _centred(found: NDArray[Any], beats: NDArray[Any], shift: float) -> float:
     """`shift` refined so that the matched beats lie on each other on the median."""
     moved = found + shift
     nearest = beats[np.abs(beats[None, :] - moved[:, None]).argmin(axis=1)]

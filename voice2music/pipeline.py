@@ -1,23 +1,42 @@
 """Request in, takes out: the one function behind every door."""
 
+import logging
+import queue
+import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from voice2music.analysis import Analysis
+from voice2music import finish, score
+from voice2music.analysis import Analysis, analyse
+from voice2music.cleaning import clean
 from voice2music.clip import Clip
-from voice2music.engines.base import Engine
-from voice2music.errors import VoiceToMusicError
+from voice2music.conditioning import Tune, conditioning, tune_of
+from voice2music.correction import correct
+from voice2music.engines.base import Conditioning, Description, Engine, Part, Rendition, Settings
+from voice2music.engines.loading import load_engine
+from voice2music.errors import Cancelled, NoMelody, VoiceToMusicError
 from voice2music.request import Request
-from voice2music.take import Take
+from voice2music.take import Made, Take, save, save_input
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """The voice was heard. `cleaned` says in words what was done to it, "" when nothing was."""
+    """The voice was heard.
+
+    Args:
+        analysis: of `voice`.
+        voice: what conditions the engines: cleaned, and corrected when that was asked.
+        source: the same before correction.
+        cleaned: in words what cleaning did, "" when nothing was done.
+    """
 
     analysis: Analysis
     voice: Clip
+    source: Clip
     cleaned: str = ""
 
 
@@ -58,19 +77,237 @@ def takes(
     voice: Clip | None,
     out: Path,
     *,
+    name: str = "take",
     load: Load | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Make every take that `request` asks for; events come as they happen.
 
+    The band plays first whatever the order asked for: it is there in a second, and it draws the
+    sketch for the cascade. An engine that fails is reported and the others go on.
+
     Args:
         request: what was asked.
         voice: the recording, or None to make music from words alone.
         out: folder for the takes' files; made when absent.
+        name: what the files' names begin with.
         load: engine name and request to engine; the installed engines by default.
         cancelled: asked at every step of every engine.
     Raises:
         NoMelody: the voice holds no tune (a finding of severity "stop"); its text says why.
+        BadRequest, BadChords: an unknown genre, a key or chords that cannot be read.
+        CannotSave: the disk is full or the folder cannot be written.
         Cancelled: by the user. What was finished before stays on disk.
     """
-    raise NotImplementedError
+    job = None
+    if voice is not None:
+        job = hear(request, voice)
+        yield job
+    work = _Work(request, job, out, name, load or load_engine, cancelled)
+    # Everything that can be wrong with the request is found before the first engine works.
+    for engine in request.engines:
+        conditioning(request, engine, work.tune, None, None)
+    yield from work.run()
+
+
+def hear(request: Request, voice: Clip) -> Heard:
+    """The voice cleaned as asked, heard, and corrected if that was asked.
+
+    Raises:
+        NoMelody: no tune is in it.
+    """
+    cleaned = clean(voice, request.separate, request.denoise)
+    analysis = analyse(cleaned.clip, request.guide)
+    for finding in analysis.findings:
+        if finding.severity == "stop":
+            raise NoMelody(finding.text)
+    if request.corrected:
+        snapped, analysis = correct(cleaned.clip, analysis)
+        return Heard(analysis, snapped, cleaned.clip, cleaned.words)
+    return Heard(analysis, cleaned.clip, cleaned.clip, cleaned.words)
+
+
+def best_of(made: list[Take], keep: int) -> list[Take]:
+    """The `keep` takes of each engine that follow the voice best, best first.
+
+    Takes without a score (no voice) keep their order.
+    """
+    out: list[Take] = []
+    for engine in dict.fromkeys(take.engine for take in made):
+        own = [take for take in made if take.engine == engine]
+        own.sort(key=lambda take: -(take.follow.overall if take.follow else 0.0))
+        out.extend(own[:keep])
+    return out
+
+
+class _Work:
+    """One job's engines at work, one after the other, each in a thread that feeds a queue."""
+
+    def __init__(
+        self,
+        request: Request,
+        heard: Heard | None,
+        out: Path,
+        name: str,
+        load: Load,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self.request, self.heard, self.out, self.name = request, heard, out, name
+        self.load, self.cancelled = load, cancelled
+        self.tune: Tune = tune_of(request, heard.analysis if heard else None)
+        self.sketch: Clip | None = None
+        self.input = save_input(heard.source, out, name) if heard else None
+
+    def run(self) -> Iterator[Event]:
+        """All variations of all engines. An engine that fails once is not tried again."""
+        failed: set[str] = set()
+        broken: Exception | None = None
+        for variation in range(self.request.variations):
+            for engine in sorted(self.request.engines, key=lambda e: e != "band"):
+                if engine in failed:
+                    continue
+                try:
+                    yield from self._one(engine, variation)
+                except Cancelled:
+                    raise
+                except VoiceToMusicError as error:
+                    failed.add(engine)
+                    yield Failed(engine, error)
+                except Exception as error:  # our own mistake: the others go on, then it is raised
+                    log.exception("%s broke", engine)
+                    failed.add(engine)
+                    broken = error
+        if broken is not None:
+            raise broken
+
+    def _one(self, name: str, variation: int) -> Iterator[Event]:
+        started = time.monotonic()
+        yield Working(name, variation, 0.0, "starting")
+        engine = self.load(name, self.request)
+        described = engine.describe()
+        follows = self._conditioning(name, described)
+        rendition: Rendition | None = None
+        for event in self._events(engine, name, variation, follows):
+            if isinstance(event, Rendition):
+                rendition = event
+            else:
+                yield event
+        assert rendition is not None, f"{name} ended without a rendition"
+        if name == "band" and variation == 0:
+            self.sketch = rendition.audio
+        yield self._take(name, variation, described, follows, rendition, started)
+
+    def _conditioning(self, name: str, described: Description) -> Conditioning:
+        voice = self.heard.voice if self.heard else None
+        if (
+            name == "audioldm"
+            and self.sketch is None
+            and (self.request.start_from == "band" or not described.follows_voice)
+        ):
+            self.sketch = self._band_sketch()
+        return conditioning(self.request, name, self.tune, voice, self.sketch)
+
+    def _band_sketch(self) -> Clip:
+        """The band's audio for the cascade where the band was not asked for itself."""
+        band = self.load("band", self.request)
+        follows = conditioning(
+            replace(self.request, genre=self.request.genre_of("audioldm")),
+            "band",
+            self.tune,
+            None,
+            None,
+        )
+        for part in band.generate(
+            follows, self._settings(0), lambda share, words: None, self.cancelled
+        ):
+            if isinstance(part, Rendition):
+                return part.audio
+        raise AssertionError("the band ended without a rendition")
+
+    def _settings(self, variation: int) -> Settings:
+        asked = self.request
+        return Settings(
+            seed=asked.seed + variation,
+            faithful=asked.faithful,
+            guidance=asked.guidance,
+            steps=asked.steps,
+            start_from=asked.start_from,
+            strength=asked.strength,
+        )
+
+    def _events(
+        self, engine: Engine, name: str, variation: int, follows: Conditioning
+    ) -> Iterator[Event | Rendition]:
+        """The engine's parts and progress as they come; leaving early stops the engine."""
+        events: queue.Queue[Event | Rendition | BaseException | None] = queue.Queue()
+        stop = threading.Event()
+        started = time.monotonic()
+
+        def progress(share: float, words: str) -> None:
+            elapsed = time.monotonic() - started
+            remaining = elapsed * (1 - share) / share if share > 0.02 else None
+            events.put(Working(name, variation, share, words, remaining))
+
+        def work() -> None:
+            try:
+                for part in engine.generate(
+                    follows,
+                    self._settings(variation),
+                    progress,
+                    lambda: stop.is_set() or self.cancelled(),
+                ):
+                    events.put(
+                        Sound(name, variation, part.audio) if isinstance(part, Part) else part
+                    )
+                events.put(None)
+            except BaseException as error:  # handed over whole and raised by the reader below
+                events.put(error)
+
+        worker = threading.Thread(target=work, name=f"{name}-{variation}", daemon=True)
+        worker.start()
+        try:
+            while (event := events.get()) is not None:
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+        finally:
+            stop.set()
+            worker.join()
+
+    def _take(
+        self,
+        name: str,
+        variation: int,
+        described: Description,
+        follows: Conditioning,
+        rendition: Rendition,
+        started: float,
+    ) -> Take:
+        notes = list(rendition.notes)
+        shift = 0.0
+        if rendition.grid is None:  # the band plays on the beats; the models may not
+            found = finish.alignment(rendition.audio, follows.grid)
+            shift = found.shift
+            if not found.on_beat and self.heard is not None:
+                notes.append("This take keeps its own beat: it is not on yours. Try another one.")
+        music = finish.finished(rendition.audio, follows.seconds, shift)
+        voice = self.heard.voice.cut(0, follows.seconds) if self.heard else None
+        mix = None
+        if voice is not None:
+            levels = self.request.music_level, self.request.voice_level
+            mix = finish.mixed(music, voice, *levels)
+        made = Made(
+            engine=name,
+            variation=variation,
+            request=self.request,
+            description=described,
+            rendition=replace(rendition, notes=tuple(notes)),
+            music=music,
+            voice=finish.finished(voice, follows.seconds) if voice else None,
+            mix=mix,
+            stems=finish.stems(rendition, music, shift),
+            follow=score.follow(music, follows) if follows.melody else None,
+            input_file=self.input,
+            took=time.monotonic() - started,
+        )
+        return save(made, self.out, self.name)

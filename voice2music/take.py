@@ -1,11 +1,27 @@
-"""A finished piece of music and the JSON that makes it again."""
+"""A finished piece of music, its files, and the JSON that makes it again."""
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from voice2music import __version__
+from voice2music.clip import Clip, write
+from voice2music.engines.base import Description, Rendition
+from voice2music.errors import CannotSave
 from voice2music.harmony import ChordSpan
+from voice2music.request import Request
 from voice2music.score import Follow
+
+FORMAT = 1  # of the JSON
+PACKAGES = ("numpy", "scipy", "soxr", "swift-f0", "symusic", "torch", "transformers", "diffusers")
+LONGEST_NAME = 60  # characters of a file name that come from the input's own
 
 
 @dataclass(frozen=True)
@@ -16,17 +32,18 @@ class Take:
         engine: "musicgen", "audioldm" or "band"; `variation` counts from 0.
         music: WAV of the music alone, stereo, aligned to the voice, -14 LUFS, <= -1 dBTP.
         mix: WAV of music and voice; None where there was no voice.
-        voice: WAV of the voice as it stands in the mix, same length as `music` (so that a page
-            can mix by itself); None where there was no voice.
+        voice: WAV of the voice, as loud as the music and as long, so that a page can mix by
+            itself; None where there was no voice.
         json: the file that `again` reads.
         stems: instrument name to WAV.
         midi, musicxml: where the engine has them.
         seconds: length of the music; `took`: seconds it took to make.
         follow: None where there was no voice.
         chords: what was played, where known.
-        made_by: checkpoint name (or "the band") and its licence, one line for the card.
+        made_by: what made it, one line for the card; `licence` of the weights or sounds.
         commercial: whether the music may be used commercially.
         notes: plain sentences about what was done differently from what was asked.
+        record: what stands in `json`.
     """
 
     engine: str
@@ -38,6 +55,7 @@ class Take:
     seconds: float
     took: float
     made_by: str
+    licence: str
     commercial: bool
     follow: Follow | None = None
     stems: dict[str, Path] = field(default_factory=dict)
@@ -46,3 +64,158 @@ class Take:
     chords: tuple[ChordSpan, ...] = ()
     notes: tuple[str, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Everything about one take that is to be saved.
+
+    Args:
+        engine, variation, request, description: what made it, as what was asked.
+        rendition: the engine's own result (MIDI, lead sheet, chords, notes).
+        music, voice, mix, stems: finished audio.
+        follow: the score, None without a voice.
+        input_file: what the engines heard, from `save_input`; None without a voice.
+        took: seconds.
+    """
+
+    engine: str
+    variation: int
+    request: Request
+    description: Description
+    rendition: Rendition
+    music: Clip
+    voice: Clip | None
+    mix: Clip | None
+    stems: Mapping[str, Clip]
+    follow: Follow | None
+    input_file: Path | None
+    took: float
+
+
+def safe_name(text: str) -> str:
+    """`text` as the beginning of a file name: letters and digits of any script, '-' and '_'."""
+    return re.sub(r"[^\w-]+", "-", Path(text).stem).strip("-_")[:LONGEST_NAME] or "take"
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_input(voice: Clip, folder: Path, name: str) -> Path:
+    """The cleaned voice, sample for sample, so that a take can be made again."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(voice.samples.tobytes()).hexdigest()[:8]
+        path = folder / f"{safe_name(name)}-{digest}.voice.wav"
+        return path if path.exists() else write(voice, path, exact=True)
+    except OSError as error:
+        raise _cannot_save(folder, error) from error
+
+
+def save(made: Made, folder: Path, name: str) -> Take:
+    """Write a take's files into `folder` and say where they are; its JSON comes last.
+
+    Raises:
+        CannotSave: the disk is full or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _saved(made, folder, _free_stem(folder, made, safe_name(name)))
+    except OSError as error:
+        raise _cannot_save(folder, error) from error
+
+
+def _saved(made: Made, folder: Path, stem: str) -> Take:
+    music = write(made.music, folder / f"{stem}.wav")
+    mix = write(made.mix, folder / f"{stem}.mix.wav") if made.mix else None
+    voice = write(made.voice, folder / f"{stem}.voice.wav") if made.voice else None
+    stems = {}
+    for instrument, clip in made.stems.items():
+        (folder / f"{stem}.stems").mkdir(exist_ok=True)
+        stems[instrument] = write(clip, folder / f"{stem}.stems" / f"{safe_name(instrument)}.wav")
+    midi = musicxml = None
+    if made.rendition.midi is not None:
+        midi = folder / f"{stem}.mid"
+        midi.write_bytes(made.rendition.midi)
+    if made.rendition.musicxml is not None:
+        musicxml = folder / f"{stem}.musicxml"
+        musicxml.write_text(made.rendition.musicxml, encoding="utf-8")
+    record = _record(made, music)
+    path = folder / f"{stem}.json"
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Take(
+        engine=made.engine,
+        variation=made.variation,
+        music=music,
+        mix=mix,
+        voice=voice,
+        json=path,
+        seconds=made.music.seconds,
+        took=made.took,
+        made_by=made.description.checkpoint or made.description.title,
+        licence=made.description.licence,
+        commercial=made.description.commercial,
+        follow=made.follow,
+        stems=stems,
+        midi=midi,
+        musicxml=musicxml,
+        chords=made.rendition.chords,
+        notes=made.rendition.notes,
+        record=record,
+    )
+
+
+def _free_stem(folder: Path, made: Made, name: str) -> str:
+    """A name that no earlier take has: nothing is overwritten."""
+    stem = f"{name}-{made.request.genre_of(made.engine)}-{made.engine}-{made.variation + 1}"
+    number, free = 1, stem
+    while (folder / f"{free}.json").exists() or (folder / f"{free}.wav").exists():
+        number += 1
+        free = f"{stem}-{number}"
+    return free
+
+
+def _record(made: Made, music: Path) -> dict[str, Any]:
+    """What is needed to make the take again, and what is known about it."""
+    return {
+        "format": FORMAT,
+        "engine": made.engine,
+        "variation": made.variation,
+        "seed": made.request.seed + made.variation,
+        "batch_size": 1,
+        "request": made.request.to_json(),
+        "input": made.input_file
+        and {"file": made.input_file.name, "sha256": sha256(made.input_file)},
+        "checkpoint": {
+            "name": made.description.checkpoint,
+            "sha256": made.description.sha256,
+            "licence": made.description.licence,
+            "commercial": made.description.commercial,
+        },
+        "music": {"file": music.name, "sha256": sha256(music), "seconds": made.music.seconds},
+        "follow": made.follow and asdict(made.follow),
+        "notes": list(made.rendition.notes),
+        "took_seconds": round(made.took, 3),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"voice2music": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # an extra that is not installed made no part of this take
+    return found
+
+
+def _cannot_save(folder: Path, error: OSError) -> CannotSave:
+    return CannotSave(
+        f"The take could not be saved in '{folder.name}': {error.strerror or error}. "
+        f"Make room on the disk or choose another folder."
+    )

@@ -1,0 +1,84 @@
+"""Making a take again from its JSON, bit for bit on the same machine."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from voice2music import pipeline
+from voice2music.clip import Limits, read
+from voice2music.errors import BadManifest
+from voice2music.request import Request
+from voice2music.take import FORMAT, Take, sha256
+
+LARGEST_JSON = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Again:
+    """A take made again, and whether its music is the same to the bit."""
+
+    take: Take
+    identical: bool
+
+
+def again(record_file: Path, out: Path, *, load: pipeline.Load | None = None) -> Again:
+    """Make the take that `record_file` describes once more, into `out`.
+
+    Raises:
+        BadManifest: the JSON is damaged, or its voice file is gone or changed.
+        VoiceToMusicError: what the pipeline raises; the engine's own error if it fails.
+    """
+    record = read_record(record_file)
+    voice = None
+    if record["input"] is not None:
+        file = record_file.parent / Path(record["input"]["file"]).name
+        if not file.is_file() or sha256(file) != record["input"]["sha256"]:
+            raise BadManifest(
+                f"'{record_file.name}' was made from '{file.name}', which is not beside it or has "
+                f"changed. Put the original file back."
+            )
+        voice = read(file, Limits(max_bytes=1 << 30))
+    for event in pipeline.takes(_request(record), voice, out, name="again", load=load):
+        if isinstance(event, pipeline.Failed):
+            raise event.error
+        if isinstance(event, Take) and event.engine == record["engine"]:
+            same = sha256(event.music) == record["music"]["sha256"]
+            return Again(event, same)
+    raise AssertionError("the pipeline ended without a take")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A take's JSON, checked.
+
+    Raises:
+        BadManifest: not there, not JSON, not a take's.
+    """
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise BadManifest(f"'{path.name}' is too large to be a take's JSON.")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadManifest(f"'{path.name}' cannot be read as a take's JSON: {error}") from error
+    needed = {"format", "engine", "seed", "request", "input", "music"}
+    if not isinstance(record, dict) or needed - set(record) or record["format"] != FORMAT:
+        raise BadManifest(
+            f"'{path.name}' is not a take's JSON of this version. Choose the .json beside a take."
+        )
+    return record
+
+
+def _request(record: dict[str, Any]) -> Request:
+    """The recorded request, for this one take.
+
+    The stored voice is already clean, so it is not cleaned a second time.
+    """
+    asked = Request.from_json(record["request"])
+    return replace(
+        asked,
+        engines=(record["engine"],),
+        seed=record["seed"],
+        variations=1,
+        separate="no",
+        denoise=False,
+    )
