@@ -50,7 +50,7 @@ _SUFFIX = {"maj": "", "min": "m"}  # printed differently from the quality's name
 _ALIASES = {
     "": "maj", "maj": "maj", "major": "maj", "M": "maj",
     "m": "min", "min": "min", "minor": "min", "-": "min", "mi": "min",
-    "dim": "dim", "°": "dim", "o": "dim",
+    "dim": "dim", "°": "dim",
     "aug": "aug", "+": "aug", "#5": "aug",
     "sus": "sus4", "sus4": "sus4", "sus2": "sus2", "5": "5",
     "6": "6", "maj6": "6", "M6": "6", "add6": "6", "m6": "m6", "min6": "m6", "-6": "m6",
