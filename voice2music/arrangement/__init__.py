@@ -1,0 +1,1 @@
+"""The band's arranger: chords, beats and a tune in; every player's notes out."""
