@@ -219,3 +219,14 @@ def _cannot_save(folder: Path, error: OSError) -> CannotSave:
         f"The take could not be saved in '{folder.name}': {error.strerror or error}. "
         f"Make room on the disk or choose another folder."
     )
+
+
+def remove(take: Take) -> None:
+    """Delete a take's files (not the voice it was made from, which other takes share)."""
+    for path in (take.music, take.mix, take.voice, take.json, take.midi, take.musicxml):
+        if path is not None:
+            path.unlink(missing_ok=True)
+    for path in take.stems.values():
+        path.unlink(missing_ok=True)
+    if take.stems:
+        next(iter(take.stems.values())).parent.rmdir()

@@ -1,0 +1,84 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voice2music.clip import Clip, read, silence
+from voice2music.engines.base import Description, Rendition
+from voice2music.errors import CannotSave
+from voice2music.request import Request
+from voice2music.take import Made, remove, safe_name, save, save_input, sha256
+
+
+def made(tone: Clip, **changes) -> Made:
+    values = {
+        "engine": "band",
+        "variation": 0,
+        "request": Request(engines=("band",)),
+        "description": Description("band", "The band", "", "", "MIT", True, 44100, 1, 120),
+        "rendition": Rendition(tone, midi=b"MThd", musicxml="<score-partwise/>"),
+        "music": tone,
+        "voice": tone,
+        "mix": tone,
+        "stems": {"bass": tone, "../drums": tone},
+        "follow": None,
+        "input_file": None,
+        "took": 1.0,
+    }
+    return Made(**(values | changes))
+
+
+@pytest.fixture
+def beep() -> Clip:
+    return silence(0.1, 44100, 2)
+
+
+@given(st.text(max_size=300))
+def test_any_name_becomes_a_safe_one(text):
+    name = safe_name(text)
+    assert 0 < len(name) <= 60
+    assert not set("/\\:\0.") & set(name)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "C:\\x", ""])
+def test_path_tricks_stay_in_the_folder(tmp_path, beep, name):
+    take = save(made(beep), tmp_path / "out", name)
+    for path in (take.music, take.json, take.mix, *take.stems.values()):
+        assert path.is_file()
+        assert path.resolve().is_relative_to((tmp_path / "out").resolve())
+
+
+def test_nothing_is_overwritten(tmp_path, beep):
+    first, second = (save(made(beep), tmp_path, "hum") for _ in range(2))
+    assert first.music != second.music
+    assert first.music.is_file()
+    assert second.music.is_file()
+
+
+def test_the_json_says_what_the_files_are(tmp_path, beep):
+    take = save(made(beep), tmp_path, "hum")
+    record = json.loads(take.json.read_text())
+    assert record["music"]["sha256"] == sha256(take.music)
+    assert Request.from_json(record["request"]) == Request(engines=("band",))
+    assert record["versions"]["voice2music"]
+
+
+def test_the_input_is_kept_sample_for_sample(tmp_path):
+    voice = Clip([[0.1234567, -1.5, 3e-9]], 22050)
+    path = save_input(voice, tmp_path, "hum")
+    assert (read(path).samples == voice.samples).all()
+
+
+def test_removing_a_take_leaves_nothing_of_it(tmp_path, beep):
+    take = save(made(beep), tmp_path, "hum")
+    remove(take)
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(tmp_path, beep):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CannotSave, match="could not be saved"):
+        save(made(beep), tmp_path / "file", "hum")
+    with pytest.raises(CannotSave):
+        save_input(beep, tmp_path / "file", "hum")
