@@ -1,0 +1,317 @@
+"""MusicGen-Melody as an engine: words and a tune in, tokens step by step, sound as it comes."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import MusicgenMelodyForConditionalGeneration, PreTrainedTokenizerBase
+
+from voice2music.clip import Clip, fitted
+from voice2music.engines.base import (
+    Conditioning,
+    Description,
+    Part,
+    Progress,
+    Rendition,
+    Settings,
+)
+from voice2music.engines.musicgen.chroma import plain_chroma
+from voice2music.engines.musicgen.codec import PieceDecoder
+from voice2music.engines.musicgen.format import Format
+from voice2music.engines.musicgen.loop import (
+    Branch,
+    Sampling,
+    codebook_delays,
+    guided,
+    sample_tokens,
+)
+from voice2music.engines.musicgen.memory import memory_errors_named
+from voice2music.engines.musicgen.rows import melody_rows, null_rows
+from voice2music.errors import BadRequest, Cancelled, TooLong
+from voice2music.request import LONGEST
+
+SHORTEST: Final = 1.0  # seconds
+OVERLAP: Final = 1 / 3  # of a window that the next one hears again (original: 12 of 30 s)
+FIRST_PART, NEXT_PARTS = 2.0, 4.0  # seconds of sound that are given out together
+USUAL_FAITHFUL: Final = (
+    0.7  # the default of `Settings.faithful` means the checkpoint's own guidance
+)
+LEAST_GUIDANCE: Final = 2 / 3  # of the checkpoint's own, when all freedom is given
+
+ChromaSource = Literal["tracked", "plain"]
+
+
+@dataclass(frozen=True)
+class About:
+    """Name and terms of a checkpoint, for the card."""
+
+    name: str
+    sha256: str
+    licence: str
+    commercial: bool
+
+
+class MusicGen:
+    """MusicGen-Melody (Copet et al. 2023) under the engines' contract. Stateless between calls.
+
+    Args:
+        model: in evaluation mode, on the device it is to run on.
+        tokenizer: the text encoder's.
+        form: how the checkpoint wants melody and text.
+        about: what it is called and under what terms.
+        chroma: "tracked" conditions on the tracked, tuning-corrected tune; "plain" on the chroma
+            of the raw recording, as the original does (for comparison).
+    """
+
+    def __init__(
+        self,
+        model: MusicgenMelodyForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerBase,
+        form: Format,
+        about: About,
+        chroma: ChromaSource = "tracked",
+    ) -> None:
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        self._form = form
+        self._about = about
+        self._chroma = chroma
+        codec = model.audio_encoder.config
+        self.rate: int = codec.sampling_rate
+        self._hop: int = codec.hop_length
+        self._channels: int = model.decoder.config.audio_channels
+        self._window = max(8, math.floor(form.window_seconds * self.frame_rate))
+
+    @property
+    def frame_rate(self) -> float:
+        """Codec frames per second."""
+        return self.rate / self._hop
+
+    def describe(self) -> Description:
+        """What it is and what it cannot do."""
+        limits = ["It hears which note of the scale you sing and when, but no quarter tones."]
+        if "back" not in self._form.roles:
+            limits.append("It was trained to replay a tune, so it may play yours even when it is "
+                          "asked to back you up.")  # fmt: skip
+        return Description(
+            name="musicgen",
+            title="MusicGen",
+            checkpoint=self._about.name,
+            sha256=self._about.sha256,
+            licence=self._about.licence,
+            commercial=self._about.commercial,
+            rate=self.rate,
+            shortest=SHORTEST,
+            longest=LONGEST,
+            limits=tuple(limits),
+        )
+
+    def generate(
+        self,
+        conditioning: Conditioning,
+        settings: Settings,
+        progress: Progress,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[Part | Rendition]:
+        """Make music; see `engines.base.Engine`. Parts come every few seconds of sound.
+
+        `settings.guidance` is the classifier-free guidance scale over words and tune together;
+        where it is None, `settings.faithful` moves the checkpoint's own scale: 0.7 leaves it as it
+        is, 1 takes 1/7 more, 0 takes a third off. Negative words take the place of the empty
+        text in the unconditional run.
+
+        Raises:
+            BadRequest: shorter than a second. TooLong: over two minutes.
+            Cancelled, OutOfMemory, CorruptCheckpoint: as their names say.
+        """
+        _check_length(conditioning.seconds)
+        with memory_errors_named():
+            yield from self._generate(conditioning, settings, progress, cancelled)
+
+    def _generate(
+        self,
+        asked: Conditioning,
+        settings: Settings,
+        progress: Progress,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[Part | Rendition]:
+        frames = math.ceil(asked.seconds * self.frame_rate)
+        words = self._words(asked)
+        progress(0.0, "Reading the words and the tune")
+        pieces: list[NDArray[np.float32]] = []
+        decoder = PieceDecoder(self._model.audio_encoder, self._channels)
+        codes = torch.zeros((self._model.decoder.num_codebooks, frames), dtype=torch.long)
+        for step in self._steps(codes, words, asked, settings, cancelled):
+            heard = sum(piece.shape[1] for piece in pieces) / self.rate
+            wanted = heard + (NEXT_PARTS if pieces else FIRST_PART)
+            progress(step.share * 0.99, f"{step.complete / self.frame_rate:.0f} s of music made")
+            if step.complete / self.frame_rate >= wanted or step.complete == frames:
+                piece = decoder.push(codes[:, : step.complete], final=step.complete == frames)
+                if piece.shape[1]:
+                    pieces.append(piece)
+                    yield Part(Clip(np.clip(piece, -1.0, 1.0), self.rate))
+        progress(1.0, "Done")
+        yield Rendition(self._whole(pieces, asked.seconds), notes=self._notes(asked, words))
+
+    def _steps(
+        self,
+        codes: Tensor,
+        words: "_Words",
+        asked: Conditioning,
+        settings: Settings,
+        cancelled: Callable[[], bool],
+    ) -> Iterator["_Step"]:
+        """Fill `codes` window by window, one decoder step at a time."""
+        generator = torch.Generator().manual_seed(settings.seed)
+        sampling = Sampling(self._form.top_k, self._form.temperature)
+        late = max(codebook_delays(codes.shape[0], self._channels))
+        windows = window_starts(codes.shape[1], self._window, round(self._window * OVERLAP))
+        total = sum(window.end - window.start - window.known + late for window in windows)
+        done = 0
+        for window in windows:
+            branches = self._branches(asked, settings, words, window.start / self.frame_rate)
+            part = codes[:, window.start : window.end]
+            tokens = sample_tokens(
+                self._model.decoder, branches, part, window.known, sampling, generator
+            )
+            _stop_if(cancelled)
+            for complete in tokens:
+                done += 1
+                yield _Step(window.start + complete, done / total)
+                _stop_if(cancelled)
+
+    def _branches(
+        self, asked: Conditioning, settings: Settings, words: "_Words", start: float
+    ) -> tuple[Branch, ...]:
+        """The conditional and the unconditional run for the window that begins at `start`."""
+        frames = self._model.config.chroma_length
+        form = self._form.row_format(frames)
+        if self._chroma == "plain" and asked.voice is not None:
+            tune = self._plain_rows(asked.voice, start, frames)
+        else:
+            tune = torch.from_numpy(melody_rows(asked.melody, form, start))
+        nothing = torch.from_numpy(null_rows(form))
+        conditional = torch.cat([self._projected(tune), words.asked])
+        unconditional = torch.cat([self._projected(nothing), words.unwanted])
+        scale = settings.guidance
+        if scale is None:
+            scale = guidance_of(settings.faithful, self._form.guidance)
+        return guided(conditional, unconditional, scale)
+
+    def _plain_rows(self, voice: Clip, start: float, frames: int) -> Tensor:
+        """Chroma of the recording from `start` on; after its end the last frame is held."""
+        form = self._form
+        whole = plain_chroma(voice, form.chroma_rate, form.n_fft, form.hop_length)
+        at = round(start * form.melody_frame_rate) + torch.arange(frames)
+        return whole[at.clamp(max=len(whole) - 1)]
+
+    @torch.inference_mode()
+    def _projected(self, rows: Tensor) -> Tensor:
+        """Melody rows as hidden states, shape (frames, width)."""
+        rows = rows.to(self._model.device, self._model.decoder.dtype)
+        projection = getattr(self._model, "audio_enc_to_dec_proj", None)
+        return rows if projection is None else projection(rows)
+
+    def _words(self, asked: Conditioning) -> "_Words":
+        """Both texts as hidden states of one length."""
+        texts = (asked.text, asked.negative)
+        longest = max(len(self._tokenizer(text)["input_ids"]) for text in texts)
+        lengths = sorted(self._form.text_lengths)
+        length = next((size for size in lengths if size >= longest), lengths[-1])
+        unwanted = self._encoded(asked.negative, length)
+        if not asked.negative:
+            unwanted = torch.zeros_like(unwanted)  # how the model was trained to have no text
+        return _Words(self._encoded(asked.text, length), unwanted, longest > length)
+
+    @torch.inference_mode()
+    def _encoded(self, text: str, length: int) -> Tensor:
+        """Text as hidden states, shape (length, width); zero where it is padded."""
+        model = self._model
+        tokens = self._tokenizer(
+            text, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).to(model.device)
+        mask = tokens["attention_mask"]
+        states = model.text_encoder(tokens["input_ids"], attention_mask=mask).last_hidden_state
+        projection = getattr(model, "enc_to_dec_proj", None)
+        states = states if projection is None else projection(states)
+        hidden: Tensor = (states * mask[..., None])[0]
+        return hidden
+
+    def _whole(self, pieces: list[NDArray[np.float32]], seconds: float) -> Clip:
+        """All pieces as one clip of exactly `seconds`, brought down to full scale if over it."""
+        samples = fitted(np.concatenate(pieces, axis=1), round(seconds * self.rate))
+        return Clip(samples / max(1.0, float(np.abs(samples).max())), self.rate)
+
+    def _notes(self, asked: Conditioning, words: "_Words") -> tuple[str, ...]:
+        """What was done differently from what was asked."""
+        notes = []
+        if words.cut:
+            notes.append(
+                f"The words were longer than the {max(self._form.text_lengths)} tokens the model "
+                f"reads; the end of them was left out."
+            )
+        if asked.role == "back" and asked.melody is not None and "back" not in self._form.roles:
+            notes.append("This model was trained to replay a tune, so it may play yours too.")
+        return tuple(notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Words:
+    """Hidden states of the text and of what the music should not be, (positions, width) each."""
+
+    asked: Tensor
+    unwanted: Tensor
+    cut: bool
+
+
+@dataclass(frozen=True)
+class _Step:
+    """After one step of the decoder: frames complete in all, share of all steps done."""
+
+    complete: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of frames made in one pass; its first `known` frames were made before."""
+
+    start: int
+    end: int
+    known: int
+
+
+def window_starts(frames: int, window: int, overlap: int) -> tuple[Window, ...]:
+    """Windows that cover `frames`; each after the first begins with `overlap` known frames."""
+    windows = [Window(0, min(frames, window), 0)]
+    while windows[-1].end < frames:
+        start = windows[-1].end - overlap
+        windows.append(Window(start, min(frames, start + window), overlap))
+    return tuple(windows)
+
+
+def guidance_of(faithful: float, usual: float) -> float:
+    """The guidance scale for a wish between 0 (free) and 1 (faithful); `usual` at 0.7."""
+    return usual * (LEAST_GUIDANCE + (1 - LEAST_GUIDANCE) * faithful / USUAL_FAITHFUL)
+
+
+def _stop_if(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Cancelled("Stopped, as you asked.")
+
+
+def _check_length(seconds: float) -> None:
+    if seconds > LONGEST:
+        raise TooLong(
+            f"MusicGen makes at most {LONGEST:.0f} s of music; {seconds:.1f} s were asked for. "
+            f"Choose a shorter length."
+        )
+    if not seconds >= SHORTEST:
+        raise BadRequest(
+            f"MusicGen makes at least {SHORTEST:.0f} s of music; {seconds:g} s were asked for."
+        )

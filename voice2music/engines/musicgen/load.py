@@ -1,0 +1,130 @@
+"""From a checkpoint's folder to a `MusicGen` engine."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import (
+    AutoTokenizer,
+    MusicgenMelodyForConditionalGeneration,
+    PreTrainedTokenizerBase,
+)
+
+from voice2music.checkpoints import Checkpoint, locate
+from voice2music.engines.musicgen.engine import About, ChromaSource, MusicGen
+from voice2music.engines.musicgen.format import Format, read_format
+from voice2music.engines.musicgen.memory import memory_errors_named
+from voice2music.errors import CorruptCheckpoint
+
+log = logging.getLogger(__name__)
+
+Precision = Literal["auto", "float32", "bfloat16"]
+LARGE = 600_000_000  # bytes of weights from which half precision is worth its rounding
+
+
+class _Model(MusicgenMelodyForConditionalGeneration):  # type: ignore[misc]
+    """The library's model, whose codec stays exact where the rest is rounded."""
+
+    _keep_in_fp32_modules_strict = frozenset({"audio_encoder"})
+
+
+def load(
+    checkpoint: Checkpoint | Path | str,
+    device: str | None = None,
+    *,
+    precision: Precision = "auto",
+    chroma: ChromaSource = "tracked",
+) -> MusicGen:
+    """The engine of a checkpoint. Nothing is downloaded.
+
+    Args:
+        checkpoint: what `checkpoints.locate` gave, or a name or folder for it.
+        device: as torch names them; None takes a graphics card where there is one.
+        precision: of the decoder and the text encoder; the codec stays in float32. "auto" takes
+            bfloat16 for a large model where the processor or card computes in it (a random model
+            of MusicGen-Melody's size on two cores with avx512_bf16: .16 instead of .59 s a step).
+        chroma: see `MusicGen`.
+    Raises:
+        MissingCheckpoint: not here; the text says how to get it.
+        CorruptCheckpoint: not whole, not MusicGen-Melody, or not safe to read.
+        OutOfMemory: it does not fit.
+    """
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = locate(checkpoint)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    with memory_errors_named():
+        model = _model(checkpoint.folder, _dtype(checkpoint.folder, device, precision))
+        model.to(device)
+    _check_codec(model, checkpoint.folder)
+    form = read_format(checkpoint.folder)
+    _check_rows(model, form, checkpoint.folder)
+    about = About(checkpoint.name, checkpoint.sha256, checkpoint.licence, checkpoint.commercial)
+    log.info("loaded %s on %s in %s", checkpoint.name, device, model.dtype)
+    return MusicGen(model, _tokenizer(checkpoint.folder), form, about, chroma)
+
+
+def _model(folder: Path, dtype: torch.dtype) -> MusicgenMelodyForConditionalGeneration:
+    """Weights and all, refusing what the library would fill with random numbers."""
+    try:
+        model, found = _Model.from_pretrained(
+            folder, local_files_only=True, dtype=dtype, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise CorruptCheckpoint(
+            f"'{folder.name}' cannot be opened as a MusicGen-Melody model: {_first_line(error)}. "
+            f"Fetch or convert it again."
+        ) from error
+    lacking = sorted(found["missing_keys"]) + sorted(map(str, found["mismatched_keys"]))
+    if lacking:
+        raise CorruptCheckpoint(
+            f"'{folder.name}' lacks {len(lacking)} of the model's weights, such as "
+            f"{lacking[0]}. Fetch or convert it again."
+        )
+    return model
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptCheckpoint(
+            f"'{folder.name}' holds no text tokenizer that can be read ({_first_line(error)}). "
+            f"Fetch or convert it again."
+        ) from error
+
+
+def _dtype(folder: Path, device: str, precision: Precision) -> torch.dtype:
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    fast = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if device.startswith("cuda")
+        else torch.cpu._is_avx512_bf16_supported()
+    )
+    return torch.bfloat16 if size >= LARGE and fast else torch.float32
+
+
+def _check_codec(model: MusicgenMelodyForConditionalGeneration, folder: Path) -> None:
+    codec = model.audio_encoder.config
+    if codec.model_type != "encodec" or codec.norm_type != "weight_norm" or codec.normalize:
+        raise CorruptCheckpoint(
+            f"'{folder.name}' uses a sound codec ({codec.model_type}) that this program cannot "
+            f"play; it knows EnCodec as in the MusicGen models."
+        )
+
+
+def _check_rows(model: MusicgenMelodyForConditionalGeneration, form: Format, folder: Path) -> None:
+    size = form.row_format(1).size
+    if size != model.config.num_chroma:
+        raise CorruptCheckpoint(
+            f"'{folder.name}' takes {model.config.num_chroma} melody rows, but its settings name "
+            f"{size} ({', '.join(form.rows)})."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
