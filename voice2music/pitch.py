@@ -74,9 +74,9 @@ def track(clip: Clip) -> Pitch:
         return Pitch(np.zeros(frames, np.float32), np.zeros(frames, np.float32))
     mono = clip.mono().cut(0, max(clip.seconds, 0.1)).resampled(2 * MODEL_RATE)
     samples = np.clip(mono.samples[0] * gain, -1, 1)
-    halved = Clip(samples, 2 * MODEL_RATE).resampled(MODEL_RATE).samples[0]
-    level = frame_level(halved, MODEL_RATE, frames)
-    midi, confidence = _detected(halved, frames, MODEL_HOP)
+    halved = Clip(samples, 2 * MODEL_RATE).resampled(MODEL_RATE)
+    level = frame_level(halved, frames)
+    midi, confidence = _detected(halved.samples[0], frames, MODEL_HOP)
     if _whistles(samples, confidence, level):
         midi, confidence = _with_whistle(midi, confidence, samples, frames)
     voiced = _voiced(confidence, level)
@@ -90,13 +90,12 @@ def frame_count(clip: Clip) -> int:
     return max(1, round(clip.seconds / HOP))
 
 
-def frame_level(
-    samples: NDArray[np.float32], rate: int, frames: int, window: float = 0.025
-) -> NDArray[np.float64]:
+def frame_level(clip: Clip, frames: int, window: float = 0.025) -> NDArray[np.float64]:
     """Level in dB (0 = full-scale square wave) of `window` seconds around each 10 ms frame."""
-    width = max(1, round(window * rate))
+    samples = clip.mono().samples[0]
+    width = max(1, round(window * clip.rate))
     power = uniform_filter1d(np.square(samples, dtype=np.float64), width, mode="constant")
-    at = np.minimum(np.round(np.arange(frames) * HOP * rate).astype(int), len(samples) - 1)
+    at = np.minimum(np.round(np.arange(frames) * HOP * clip.rate).astype(int), len(samples) - 1)
     level: NDArray[np.float64] = 10.0 * np.log10(np.maximum(power[at], 1e-12))
     return level
 
