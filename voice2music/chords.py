@@ -5,7 +5,7 @@ also hands on these names.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
@@ -240,7 +240,7 @@ def within_bar(bar: tuple[float, ...], share: float) -> float:
 
 
 def spans_of_bars(
-    per_bar: list[tuple[Chord, ...]], grid: Grid, seconds: float
+    per_bar: Sequence[tuple[Chord, ...]], grid: Grid, seconds: float
 ) -> tuple[ChordSpan, ...]:
     """Chords of each bar of `bars(grid, seconds)` as spans that tile [0, seconds].
 

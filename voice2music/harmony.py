@@ -1,5 +1,23 @@
-"""Chords under a tune, and the names of chords and keys."""
+"""Chords under a tune, and (from `voice2music.chords`) the names of chords and keys."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voice2music.chord_model import (
+    FAMILIES,
+    FAMILY,
+    ROOTS,
+    STATES,
+    ChordModel,
+    melody_weights,
+    mixed,
+    own_models,
+    viterbi,
+)
 from voice2music.chords import (
     QUALITIES,
     Chord,
@@ -41,30 +59,208 @@ __all__ = [
     "within_bar",
 ]
 
-_TRIADS = {
-    "major": ((0, "maj"), (2, "min"), (4, "min"), (5, "maj"), (7, "maj"), (9, "min")),
-    "minor": ((0, "min"), (3, "maj"), (5, "min"), (7, "maj"), (8, "maj"), (10, "maj")),
-}
+Array = NDArray[np.float64]
+
+_MELODY_WEIGHT = 2.0  # of what is sung against what usually follows what; by cross-validation
+_USUAL_BAR = 2.0  # s; longer bars change chords in the middle more often, shorter ones less
+_ASKED_MID_CHANGE = 0.5  # probability of a new chord in mid-bar where two per bar are asked for
+_THIRD = 0.5  # log weight per half bar that full happiness gives to a major third
+_STRANGER = 1.0  # log weight per half bar that full plainness takes from a tone out of the key
+_HOLDS = 0.15  # share of a chord's sung time from which a tone counts as held
+_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 11)}
+_TRIADS = {"maj": "maj", "min": "min", "7": "maj", "dim": "dim"}
+_SEVENTHS = {"maj": ("maj7", "6"), "min": ("m7",), "7": ("7",)}
+_NINTHS = {"maj": ("maj9", "69", "maj7", "6"), "min": ("m9", "m7"), "7": ("13", "9", "7")}
+
+
+@dataclass(frozen=True, eq=False)
+class _Segments:
+    """Bars cut into the segments that a chord is chosen for.
+
+    Args:
+        bars: how many.
+        parts: segments per bar, 1 or 2.
+        sung: half bars that each pitch class above the tonic is sung for, shape (segments, 12).
+        bar_seconds: length of a bar.
+    """
+
+    bars: int
+    parts: int
+    sung: Array
+    bar_seconds: float
 
 
 def harmonise(
-    notes: tuple[Note, ...],
+    notes: Sequence[Note],
     grid: Grid,
     key: Key,
     seconds: float,
     happy: float = 0.0,
     jazzy: float = 0.0,
-    per_bar: int | None = None,
+    per_bar: Literal[1, 2] | None = None,
 ) -> tuple[ChordSpan, ...]:
-    """Chords for a tune: each bar the triad of the key that holds most of the sung time."""
-    triads = [Chord((key.tonic + step) % 12, quality) for step, quality in _TRIADS[key.mode]]
+    """Chords for a tune: the most likely ones of a hidden Markov model (`chord_model`).
 
-    def held(chord: Chord, start: float, end: float) -> float:
-        return sum(
-            max(0.0, min(n.offset, end) - max(n.onset, start))
-            for n in notes
-            if n.midi % 12 in chord_pitch_classes(chord)
-        )
+    Without notes, the likeliest round of four chords that begins on the tonic.
 
-    best = [(max(triads, key=lambda c: held(c, bar[0], bar[-1])),) for bar in bars(grid, seconds)]
-    return spans_of_bars(best, grid, seconds)
+    Args:
+        happy: -1 to 1; mixes major with minor (the relative one, of the same notes) and prefers
+            major or minor thirds.
+        jazzy: -1 to 1; below 0 the chords keep closer to the tune and to the key, from -1/3 on
+            they are triads; above 0 they follow the tune less and habit more, from 1/3 on they
+            have sevenths, from 2/3 on ninths, as far as the tune does not rub against them.
+        per_bar: 1 keeps to one chord per bar, 2 changes readily in mid-bar; None does so where
+            the tune asks for it, more often in long bars. Bars of 3, 5 or 7 beats have one.
+    Returns:
+        Spans that tile [0, seconds], at least one per bar; a pick-up belongs to the first bar.
+    """
+    cut = _segments(notes, grid, key, seconds)
+    model = _model(key, happy)
+    if cut.sung.any():
+        states = _best_states(cut, model, key, happy, jazzy, per_bar)
+    else:
+        states = np.repeat(_round_of_four(model, cut.bars), cut.parts)
+    by_bar = states.reshape(cut.bars, cut.parts)
+    sung = cut.sung.reshape(cut.bars, cut.parts, 12)
+    chords = [_bar_chords(by_bar[i], sung[i], key, jazzy) for i in range(cut.bars)]
+    return spans_of_bars(chords, grid, seconds)
+
+
+def _segments(notes: Sequence[Note], grid: Grid, key: Key, seconds: float) -> _Segments:
+    """The bars, halved where that falls on a beat, and what is sung in them."""
+    whole = bars(grid, seconds)
+    parts = 2 if grid.beats_per_bar % 2 == 0 else 1
+    edges = [within_bar(bar, i / parts) for bar in whole for i in range(parts)] + [whole[-1][-1]]
+    sung = melody_weights(
+        np.array([note.onset for note in notes], np.float64),
+        np.array([note.offset for note in notes], np.float64),
+        np.array([(note.midi - key.tonic) % 12 for note in notes], np.int64),
+        np.array(edges),
+        grid.beats_per_bar / parts,
+    )
+    length = (whole[-1][-1] - whole[0][0]) / len(whole)
+    return _Segments(len(whole), parts, sung * (2 / parts), length)
+
+
+def _model(key: Key, happy: float) -> ChordModel:
+    """The model bent by `happy`, tonic = the key's."""
+    major, minor = own_models()
+    heard = 1.0 if key.mode == "major" else 0.0
+    share = heard + max(happy, 0) * (1 - heard) * 0.8 + min(happy, 0) * heard * 0.8
+    model = mixed(major, minor, share)
+    return model if key.mode == "major" else _raised(model, 3)
+
+
+def _raised(model: ChordModel, semitones: int) -> ChordModel:
+    """The same model seen from a tonic so many semitones lower."""
+    shift = semitones * len(FAMILIES)
+
+    def roll(table: Array) -> Array:
+        return np.roll(table, shift, axis=tuple(range(table.ndim)))
+
+    return ChordModel(
+        first=roll(model.first),
+        last=roll(model.last),
+        bar=roll(model.bar),
+        change=roll(model.change),
+        mid_change=model.mid_change,
+        melody=model.melody,
+    )
+
+
+def _best_states(
+    cut: _Segments,
+    model: ChordModel,
+    key: Key,
+    happy: float,
+    jazzy: float,
+    per_bar: int | None,
+) -> NDArray[np.int64]:
+    """The best state of each segment."""
+    emissions: Array = _MELODY_WEIGHT * 2.0**-jazzy * (cut.sung @ model.melody.T)
+    emissions += (2 / cut.parts) * _leaning(key, happy, jazzy)
+    mid = _mid_bar(model, _mid_change(model.mid_change, cut.bar_seconds, per_bar))
+    transitions = [model.bar if i % cut.parts == 0 else mid for i in range(1, len(emissions))]
+    return viterbi(model.first, transitions, emissions, model.last)
+
+
+def _mid_change(usual: float, bar_seconds: float, per_bar: int | None) -> float:
+    """Probability of a new chord in mid-bar."""
+    if per_bar is not None:
+        return _ASKED_MID_CHANGE if per_bar == 2 else 0.0
+    return min(usual * bar_seconds / _USUAL_BAR, _ASKED_MID_CHANGE)
+
+
+def _mid_bar(model: ChordModel, change: float) -> Array:
+    """Log transitions in mid-bar where a new chord comes with probability `change`."""
+    with np.errstate(divide="ignore"):
+        moves: Array = model.change + np.log(change)
+    np.fill_diagonal(moves, np.log(1 - change))
+    return moves
+
+
+def _leaning(key: Key, happy: float, jazzy: float) -> Array:
+    """Log weight per half bar and state: for thirds as `happy`, against strangers if plain."""
+    scale = {step % 12 for step in _SCALES[key.mode]}
+    strangers = np.array(
+        [
+            sum((root + step) % 12 not in scale for step in QUALITIES[_TRIADS[FAMILIES[f]]])
+            for root, f in zip(ROOTS, FAMILY, strict=True)
+        ]
+    )
+    thirds = np.array([1, -1, 1, -1])[FAMILY]
+    out: Array = _THIRD * happy * thirds - _STRANGER * max(-jazzy, 0.0) * strangers
+    return out
+
+
+def _round_of_four(model: ChordModel, count: int) -> NDArray[np.int64]:
+    """The likeliest four different chords that lead round to the tonic, `count` bars of them.
+
+    The last bar is the tonic again where there is room for a whole round before it.
+    """
+    tonic = int(model.first.argmax())
+    others = model.bar.copy()
+    np.fill_diagonal(others, -np.inf)
+    others[:, tonic] = -np.inf
+    home = model.bar[:, tonic].copy()
+    paths = others[tonic][:, None, None] + others[:, :, None] + others[None, :, :] + home
+    same = np.arange(STATES)
+    paths[same, :, same] = -np.inf
+    a, b, c = np.unravel_index(int(paths.argmax()), paths.shape)
+    out = np.array([(tonic, a, b, c)[i % 4] for i in range(count)], np.int64)
+    if count > 4:
+        out[-1] = tonic
+    return out
+
+
+def _bar_chords(
+    states: NDArray[np.int64], sung: Array, key: Key, jazzy: float
+) -> tuple[Chord, ...]:
+    """The chords of one bar; a state that stays is one chord, coloured once."""
+    if len(set(states.tolist())) == 1:
+        return (_coloured(int(states[0]), sung.sum(axis=0), key, jazzy),)
+    return tuple(_coloured(int(s), own, key, jazzy) for s, own in zip(states, sung, strict=True))
+
+
+def _coloured(chosen: int, sung: Array, key: Key, jazzy: float) -> Chord:
+    """A chord of the state's family, the richer the jazzier."""
+    root, name = int(ROOTS[chosen]), FAMILIES[FAMILY[chosen]]
+    pitch = (root + key.tonic) % 12
+    if jazzy <= -1 / 3:
+        return Chord(pitch, _TRIADS[name])
+    if jazzy < 1 / 3:
+        return Chord(pitch, name)
+    if name == "dim":
+        # On the leading note of major, or the second of minor, it is half-diminished.
+        return Chord(pitch, "m7b5" if root == (11 if key.mode == "major" else 2) else "dim7")
+    rich = _SEVENTHS[name] if jazzy < 2 / 3 else _NINTHS[name]
+    if name == "7" and key.mode == "minor" and root == 7 and jazzy >= 2 / 3:
+        rich = ("7b9", "7")
+    return Chord(pitch, next((q for q in rich if not _rubs(q, root, sung)), name))
+
+
+def _rubs(quality: str, root: int, sung: Array) -> bool:
+    """Whether the tune holds a note a semitone off one of the chord's added tones."""
+    added = {(root + step) % 12 for step in QUALITIES[quality][3:]}
+    held = {pc for pc in range(12) if sung[pc] > _HOLDS * sum(sung)}
+    return any((tone - pc) % 12 in (1, 11) for tone in added for pc in held)

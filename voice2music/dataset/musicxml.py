@@ -317,14 +317,17 @@ def sheet_key(
     tonic chord, and a vote each for the last note, the first and the last chord and the signature.
     """
 
+    lengths = [(float(b - a), midi) for a, b, midi in notes]
+    sung = sum(length for length, _ in lengths)
+    played = max(1.0, sum(float(b - a) for a, b, _ in chords))
+
     def score(key: Key) -> float:
         scale = {(key.tonic + step) % 12 for step in _SCALES[key.mode]}
         tonic = [chord.root == key.tonic and _mode(chord) == key.mode for _, _, chord in chords]
-        inside = sum(b - a for a, b, midi in notes if midi % 12 in scale)
-        under = sum(b - a for (a, b, _), is_tonic in zip(chords, tonic, strict=True) if is_tonic)
+        inside = sum(length for length, midi in lengths if midi % 12 in scale)
+        under = sum(float(b - a) for (a, b, _), on in zip(chords, tonic, strict=True) if on)
         ends = tonic[:1] + tonic[-1:] + [notes[-1][2] % 12 == key.tonic, key.fifths == fifths]
-        sung, played = (sum(span[1] - span[0] for span in spans) for spans in (notes, chords))
-        return float(2 * inside / sung + under / max(played, 1)) + 0.25 * sum(ends)
+        return 2 * inside / sung + under / played + 0.25 * sum(ends)
 
     modes: tuple[Mode, ...] = ("major", "minor")
     return max((Key(tonic, mode) for mode in modes for tonic in range(12)), key=score)

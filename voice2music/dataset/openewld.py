@@ -25,9 +25,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from voice2music.chords import key_name
+from voice2music.dataset.harmony_counts import write_counts
 from voice2music.dataset.musicxml import LeadSheet, SheetChord, SheetNote, read_musicxml
 from voice2music.errors import BadManifest
-from voice2music.harmony import key_name
 
 __all__ = [
     "Archive",
@@ -170,15 +171,13 @@ def _authors(path: str, known: Mapping[str, int]) -> tuple[str, ...]:
 
 def main(arguments: list[str]) -> int:
     """Write the list and the counts out of the archive named on the command line."""
-    from voice2music.dataset.harmony_counts import counts_of, write_counts
-
     if len(arguments) != 1:
         print("usage: python -m voice2music.dataset.openewld ARCHIVE", file=sys.stderr)
         return 2
     archive = open_archive(arguments[0])
     works = cleared_works(archive)
     write_list(archive, works)
-    write_counts(counts_of([read_sheet(archive, work) for work in works]))
+    write_counts([read_sheet(archive, work) for work in works])
     print(f"{len(works)} cleared works")
     return 0
 
