@@ -1,0 +1,117 @@
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from voice2music import cli
+from voice2music.cli import app
+from voice2music.clip import read
+
+ROOT = Path(__file__).parents[1]
+HUM = ROOT / "examples" / "ode-to-joy.flac"
+
+
+def run(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def test_a_hum_becomes_a_take_that_follows_it(tmp_path):
+    done = run("make", HUM, "--genre", "disco", "--engine", "band", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    path, score = re.search(r"(\S+\.wav) .* follows ([\d.]+)", done.stdout).groups()
+    assert Path(path).parent == tmp_path
+    assert read(path).seconds == pytest.approx(read(HUM).seconds, abs=0.01)
+    assert float(score) > 0.35
+    assert json.loads(Path(path).with_suffix(".json").read_text())["engine"] == "band"
+
+
+def test_a_take_is_made_again_to_the_bit(tmp_path):
+    run("make", HUM, "--engine", "band", "--seed", 5, "--seconds", 6, "--out", tmp_path)
+    record = next(tmp_path.glob("*.json"))
+    done = run("again", record, "--out", tmp_path / "again")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.rstrip().endswith("identical")
+
+
+def test_a_folder_is_worked_through_and_a_bad_file_in_it_is_named(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(HUM, folder / "good.flac")
+    (folder / "bad.wav").write_bytes(b"\xff\xd8\xff\xe0 not audio")
+    done = run("make", folder, "--engine", "band", "--seconds", 4, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "bad.wav" in done.stderr
+    assert "good" in done.stdout
+    assert "Traceback" not in done.output
+
+
+def test_only_the_best_of_several_are_kept(tmp_path):
+    args = ["--engine", "band", "--seconds", 4, "--variations", 3, "--best", 1]
+    done = run("make", HUM, *args, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    assert "kept" in done.stdout
+
+
+def test_words_alone_make_music(tmp_path):
+    done = run("make", "--genre", "waltz", "--engine", "band", "--seconds", 5, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "no voice" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("make", HUM, "--engine", "accordion"),
+        ("make", HUM, "--engine", "band", "--genre", "polka9"),
+        ("make", HUM, "--engine", "band", "--tempo", "0"),
+        ("make", HUM, "--engine", "band", "--chords", "C | H&"),
+        ("make", "not-there.wav", "--engine", "band"),
+        ("again", "not-there.json"),
+        ("analyse", "not-there.wav"),
+        ("models", "check", "no-such-model"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_and_exits_1(args, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run(*args)
+    assert done.exit_code == 1
+    assert len(done.stderr.strip().splitlines()) in (1, 2)
+    assert "Traceback" not in done.output
+
+
+def test_a_wrong_option_is_a_usage_error():
+    assert run("make", HUM, "--no-such-option").exit_code == 2
+
+
+def test_analyse_says_key_tempo_and_range():
+    done = run("analyse", HUM)
+    assert done.exit_code == 0, done.output
+    assert "D major" in done.stdout
+    tempo = float(re.search(r"([\d.]+) BPM", done.stdout)[1])
+    assert any(tempo * factor == pytest.approx(116, rel=0.04) for factor in (0.5, 1, 2))
+
+
+def test_analyse_as_json_holds_the_notes():
+    heard = json.loads(run("analyse", HUM, "--json").stdout)
+    assert heard["file"] == HUM.name
+    assert len(heard["notes"]) == pytest.approx(30, abs=2)
+
+
+def test_styles_lists_the_genres():
+    listed = run("styles").stdout
+    for name in ("pop", "disco", "rock", "waltz", "bossa", "house"):
+        assert name in listed
+
+
+def test_models_list_says_what_is_here_and_under_what_licence():
+    listed = run("models", "list").stdout
+    assert "musicgen-melody" in listed
+    assert "CC-BY-NC" in listed
+
+
+def test_the_default_engines_are_those_whose_weights_are_here(monkeypatch, capsys):
+    assert "band" in cli._engines(None)
