@@ -39,7 +39,7 @@ _ACCENT_REACH = 0.25  # beats off the half bar's start at which a note still beg
 _MINOR_TUNES, _PARALLEL, _RELATIVE = 3.0, 1.0, 0.3
 _PARALLEL_CHORDS = {
     (0, "maj"): (0, "min"), (5, "maj"): (5, "min"), (2, "min"): (2, "dim"),
-    (4, "min"): (3, "maj"), (9, "min"): (8, "maj"), (9, "7"): (8, "7"), (4, "7"): (3, "7"),
+    (4, "min"): (3, "maj"), (9, "min"): (8, "maj"), (9, "7"): (8, "maj"), (4, "7"): (3, "7"),
 }  # fmt: skip
 
 

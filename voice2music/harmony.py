@@ -66,8 +66,10 @@ _USUAL_BAR = 2.0  # s; longer bars change chords in the middle more often, short
 _ASKED_MID_CHANGE = 0.5  # probability of a new chord in mid-bar where two per bar are asked for
 _THIRD = 0.5  # log weight per half bar that full happiness gives to a major third
 _STRANGER = 1.0  # log weight per half bar that full plainness takes from a tone out of the key
+_RESTLESS = 1.5  # log weight that full jazziness takes from a chord that stays over a bar line
+_PLAINER_UNHEARD = 0.5  # how much plainer chords are where there is no tune to excuse a stranger
 _HOLDS = 0.15  # share of a chord's sung time from which a tone counts as held
-_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 11)}
+_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10, 11)}
 _TRIADS = {"maj": "maj", "min": "min", "7": "maj", "dim": "dim"}
 _SEVENTHS = {"maj": ("maj7", "6"), "min": ("m7",), "7": ("7",)}
 _NINTHS = {"maj": ("maj9", "69", "maj7", "6"), "min": ("m9", "m7"), "7": ("13", "9", "7")}
@@ -98,6 +100,7 @@ def harmonise(
     happy: float = 0.0,
     jazzy: float = 0.0,
     per_bar: Literal[1, 2] | None = None,
+    models: tuple[ChordModel, ChordModel] | None = None,
 ) -> tuple[ChordSpan, ...]:
     """Chords for a tune: the most likely ones of a hidden Markov model (`chord_model`).
 
@@ -107,19 +110,21 @@ def harmonise(
         happy: -1 to 1; mixes major with minor (the relative one, of the same notes) and prefers
             major or minor thirds.
         jazzy: -1 to 1; below 0 the chords keep closer to the tune and to the key, from -1/3 on
-            they are triads; above 0 they follow the tune less and habit more, from 1/3 on they
+            they are triads; above 0 they follow the tune less and move more, from 1/3 on they
             have sevenths, from 2/3 on ninths, as far as the tune does not rub against them.
         per_bar: 1 keeps to one chord per bar, 2 changes readily in mid-bar; None does so where
             the tune asks for it, more often in long bars. Bars of 3, 5 or 7 beats have one.
+        models: of major and of minor; None is the package's own.
     Returns:
         Spans that tile [0, seconds], at least one per bar; a pick-up belongs to the first bar.
     """
     cut = _segments(notes, grid, key, seconds)
-    model = _model(key, happy)
+    model = _bent(models or own_models(), key, happy)
     if cut.sung.any():
         states = _best_states(cut, model, key, happy, jazzy, per_bar)
     else:
-        states = np.repeat(_round_of_four(model, cut.bars), cut.parts)
+        leaning = _leaning(key, happy, jazzy - _PLAINER_UNHEARD)
+        states = np.repeat(_round_of_four(model, leaning, cut.bars), cut.parts)
     by_bar = states.reshape(cut.bars, cut.parts)
     sung = cut.sung.reshape(cut.bars, cut.parts, 12)
     chords = [_bar_chords(by_bar[i], sung[i], key, jazzy) for i in range(cut.bars)]
@@ -142,12 +147,11 @@ def _segments(notes: Sequence[Note], grid: Grid, key: Key, seconds: float) -> _S
     return _Segments(len(whole), parts, sung * (2 / parts), length)
 
 
-def _model(key: Key, happy: float) -> ChordModel:
-    """The model bent by `happy`, tonic = the key's."""
-    major, minor = own_models()
+def _bent(models: tuple[ChordModel, ChordModel], key: Key, happy: float) -> ChordModel:
+    """The models of major and minor mixed as `happy` says, tonic = the key's."""
     heard = 1.0 if key.mode == "major" else 0.0
     share = heard + max(happy, 0) * (1 - heard) * 0.8 + min(happy, 0) * heard * 0.8
-    model = mixed(major, minor, share)
+    model = mixed(*models, share)
     return model if key.mode == "major" else _raised(model, 3)
 
 
@@ -177,10 +181,11 @@ def _best_states(
     per_bar: int | None,
 ) -> NDArray[np.int64]:
     """The best state of each segment."""
-    emissions: Array = _MELODY_WEIGHT * 2.0**-jazzy * (cut.sung @ model.melody.T)
+    emissions: Array = _MELODY_WEIGHT * 2.0 ** (-jazzy / 2) * (cut.sung @ model.melody.T)
     emissions += (2 / cut.parts) * _leaning(key, happy, jazzy)
     mid = _mid_bar(model, _mid_change(model.mid_change, cut.bar_seconds, per_bar))
-    transitions = [model.bar if i % cut.parts == 0 else mid for i in range(1, len(emissions))]
+    bar = model.bar - _RESTLESS * max(jazzy, 0.0) * np.eye(STATES)
+    transitions = [bar if i % cut.parts == 0 else mid for i in range(1, len(emissions))]
     return viterbi(model.first, transitions, emissions, model.last)
 
 
@@ -213,21 +218,20 @@ def _leaning(key: Key, happy: float, jazzy: float) -> Array:
     return out
 
 
-def _round_of_four(model: ChordModel, count: int) -> NDArray[np.int64]:
-    """The likeliest four different chords that lead round to the tonic, `count` bars of them.
+def _round_of_four(model: ChordModel, leaning: Array, count: int) -> NDArray[np.int64]:
+    """The likeliest chords on four different roots that lead round to the tonic, `count` bars.
 
     The last bar is the tonic again where there is room for a whole round before it.
     """
     tonic = int(model.first.argmax())
-    others = model.bar.copy()
-    np.fill_diagonal(others, -np.inf)
-    others[:, tonic] = -np.inf
-    home = model.bar[:, tonic].copy()
-    paths = others[tonic][:, None, None] + others[:, :, None] + others[None, :, :] + home
-    same = np.arange(STATES)
-    paths[same, :, same] = -np.inf
-    a, b, c = np.unravel_index(int(paths.argmax()), paths.shape)
-    out = np.array([(tonic, a, b, c)[i % 4] for i in range(count)], np.int64)
+    same = ROOTS[:, None] == ROOTS
+    others = np.where(same, -np.inf, model.bar + 2 * leaning)
+    others[:, ROOTS == ROOTS[tonic]] = -np.inf
+    # [second, third, fourth]: each is entered from the one before, the fourth leads home.
+    rounds = others[tonic][:, None, None] + others[:, :, None] + others[None, :, :]
+    rounds = np.where(same[:, None, :], -np.inf, rounds + model.bar[:, tonic])
+    second, third, fourth = np.unravel_index(int(rounds.argmax()), rounds.shape)
+    out = np.array([(tonic, second, third, fourth)[i % 4] for i in range(count)], np.int64)
     if count > 4:
         out[-1] = tonic
     return out
