@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,18 @@ BLOCK = 1 << 13  # values per read, all channels together; damage costs at most 
 WRITE_FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III"}
 BEST_MP3: dict[str, Any] = {"compression_level": 0.0, "bitrate_mode": "VARIABLE"}  # LAME's V0
 MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+# wav in its five dialects, aiff, flac, ogg, au, caf.
+SOUNDFILE_BEGINNINGS = (
+    b"RIFF",
+    b"RIFX",
+    b"RF64",
+    b"riff",
+    b"FORM",
+    b"fLaC",
+    b"OggS",
+    b".snd",
+    b"caff",
+)
 # Demuxers that read one file and nothing else. Left out on purpose: concat, hls, dash, sdp, rtsp
 # and the image lists, which follow names found in the file to other files or over the network.
 DEMUXERS = "aac,aiff,amr,ape,asf,au,avi,caf,flac,matroska,mov,mp3,mp4,ogg,w64,wav,webm,wv"
@@ -155,9 +168,9 @@ def read(path: Path | str, limits: Limits | None = None) -> Clip:
         source = _through_soundfile(path, files) or _through_av(path, files)
         clip = _gathered(path, source, limits)
     if clip.peak > INTEGER_SCALE:
-        log.info("%s peaks at %.0f, as integers do; brought to full scale", path.name, clip.peak)
+        log.info("%s peaks at %.0f, as integers do; brought to full scale", _shown(path), clip.peak)
         clip = clip.scaled(1 / clip.peak)
-    log.debug("read %s: %.2f s at %d Hz", path.name, clip.seconds, clip.rate)
+    log.debug("read %s: %.2f s at %d Hz", _shown(path), clip.seconds, clip.rate)
     return clip
 
 
@@ -225,29 +238,43 @@ def _check_file(path: Path, limits: Limits) -> None:
     except (OSError, ValueError):  # a name too long, or a folder that may not be entered
         there, size = False, 0
     if not there:
-        raise BadAudio(f"There is no file '{_short(path.name)}'. Check its name and place.")
+        raise BadAudio(f"There is no file '{_shown(path)}'. Check its name and place.")
     if size == 0:
-        raise BadAudio(f"'{path.name}' is empty (0 bytes). Record or choose another one.")
+        raise BadAudio(f"'{_shown(path)}' is empty (0 bytes). Record or choose another one.")
     if size > limits.max_bytes:
         raise TooLong(
-            f"'{path.name}' is {size / 2**20:.0f} MB; at most {limits.max_bytes / 2**20:.0f} MB "
+            f"'{_shown(path)}' is {size / 2**20:.0f} MB; at most {limits.max_bytes / 2**20:.0f} MB "
             f"can be taken. Cut out the part with the tune, or save it as mp3."
         )
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 80 else f"{name[:77]}..."
+def _shown(path: Path) -> str:
+    """The file's name as it stands in a sentence: one short line without control characters."""
+    name = "".join(letter if letter.isprintable() else "?" for letter in path.name)
+    return name if len(name) <= 80 else f"{name[:76]}..."
 
 
 def _through_soundfile(path: Path, files: ExitStack) -> _Source | None:
-    """Through libsndfile, or None where it does not know the format, or for mp3."""
+    """Through libsndfile, or None where it does not know the format.
+
+    Only the formats that are in use: its readers of forgotten ones are seldom tested. Not mp3,
+    which soundfile would read wrongly in blocks: it seeks after every read, and within an mp3 that
+    loses the bit reservoir (measured: errors as large as the signal).
+    """
+    try:
+        with path.open("rb") as raw:
+            beginning = raw.read(4)
+    except OSError as error:
+        raise BadAudio(
+            f"'{_shown(path)}' may not be opened ({error.strerror}). Choose another one."
+        ) from error
+    if beginning not in SOUNDFILE_BEGINNINGS:
+        return None
     try:
         file = files.enter_context(soundfile.SoundFile(path))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name ending in .raw
         return None
     if file.subtype.startswith("MPEG"):
-        # soundfile seeks after every read; within an mp3 that loses the bit reservoir and the
-        # samples after each block are wrong (measured: errors as large as the signal).
         return None
     frames = max(1, BLOCK // file.channels)
 
@@ -274,30 +301,46 @@ def _through_av(path: Path, files: ExitStack) -> _Source:
         rate = int(stream.rate)
     except (av.FFmpegError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise BadAudio(
-            f"'{path.name}' is not audio that can be read. "
+            f"'{_shown(path)}' is not audio that can be read. "
             f"Use a wav, mp3, flac, ogg, m4a or webm file."
         ) from error
 
     def blocks() -> Iterator[NDArray[np.float32]]:
-        planar = av.AudioResampler(format="fltp", rate=rate)
-        for frame in container.decode(stream):
-            for out in planar.resample(frame):
-                yield np.asarray(out.to_ndarray(), np.float32)
-        for out in planar.resample(None):
-            yield np.asarray(out.to_ndarray(), np.float32)
+        # Packed, not planar: beyond eight planes PyAV reads memory that is not the frame's.
+        packed = av.AudioResampler(format="flt", rate=rate)
+        for frame in chain(_av_frames(path, container, stream), [None]):
+            for out in packed.resample(frame):
+                values = np.asarray(out.to_ndarray(), np.float32)
+                yield values.reshape(-1, out.layout.nb_channels).T
 
     return _Source(rate, blocks())
+
+
+def _av_frames(path: Path, container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Decoded frames; packets that cannot be decoded are left out."""
+    import av
+
+    bad = 0
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.InvalidDataError:
+            bad += 1
+    if bad:
+        log.warning("%s: %d packets could not be decoded", _shown(path), bad)
 
 
 def _gathered(path: Path, source: _Source, limits: Limits) -> Clip:
     """All blocks as one clip, mixed down and resampled on the way so that memory is bounded."""
     if not LOWEST_RATE <= source.rate <= FASTEST_RATE:
-        raise BadAudio(f"'{path.name}' has a sample rate of {source.rate} Hz, which is not usable.")
+        raise BadAudio(
+            f"'{_shown(path)}' has a sample rate of {source.rate} Hz, which is not usable."
+        )
     rate = min(source.rate, HIGHEST_RATE)
     readable = _within_length(path, source, _until_damage(path, source), limits)
     parts = list(_slowed(_narrowed(readable), source.rate, rate))
     if not parts:
-        raise BadAudio(f"'{path.name}' holds no audio. Record or choose another one.")
+        raise BadAudio(f"'{_shown(path)}' holds no audio. Record or choose another one.")
     samples = np.concatenate(parts, axis=1)
     samples.flags.writeable = False  # ours alone: the clip need not copy it
     return Clip(samples, rate)
@@ -315,9 +358,10 @@ def _until_damage(path: Path, source: _Source) -> Iterator[NDArray[np.float32]]:
     except (soundfile.LibsndfileError, av.FFmpegError, RuntimeError, ValueError) as error:
         if frames == 0:
             raise BadAudio(
-                f"'{path.name}' is damaged and holds no readable audio. Record or export it again."
+                f"'{_shown(path)}' is damaged and holds no readable audio. "
+                f"Record or export it again."
             ) from error
-        log.warning("%s is damaged after %.2f s: %s", path.name, frames / source.rate, error)
+        log.warning("%s is damaged after %.2f s: %s", _shown(path), frames / source.rate, error)
 
 
 def _within_length(
@@ -329,7 +373,7 @@ def _within_length(
         frames += block.shape[1]
         if frames > limits.max_seconds * source.rate:
             raise TooLong(
-                f"'{path.name}' is longer than {limits.max_seconds / 60:g} minutes. "
+                f"'{_shown(path)}' is longer than {limits.max_seconds / 60:g} minutes. "
                 f"Cut out the part with the tune and try again."
             )
         yield block

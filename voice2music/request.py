@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from voice2music.errors import BadRequest
 
 ENGINES = ("musicgen", "audioldm", "band")
 MAX_WORDS = 1_000  # characters of free text
+OPTIONAL = ("seconds", "tempo", "steps", "guidance")  # numbers that may be None
 SHORTEST, LONGEST = 3.0, 120.0  # seconds of music
 Role = Literal["tune", "back"]
 Decision = Literal["auto", "yes", "no"]
@@ -88,6 +88,7 @@ class Request:
     music_level: float = -3.0
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         _check_choice("engine", self.engines, ENGINES)
         _check_choice("role", (self.role,), ("tune", "back"))
         _check_choice("separate", (self.separate,), ("auto", "yes", "no"))
@@ -96,9 +97,9 @@ class Request:
             raise BadRequest(f"No engine was chosen. Choose of {', '.join(ENGINES)}.")
         _check_range("seconds", self.seconds, SHORTEST, LONGEST)
         _check_range("tempo", self.tempo, 30, 300)
-        _check_range("variations", self.variations, 1, 8)
-        _check_range("seed", self.seed, 0, 2**31 - 1)
-        _check_range("steps", self.steps, 1, 1000)
+        _check_range("variations", self.variations, 1, 8, whole=True)
+        _check_range("seed", self.seed, 0, 2**31 - 1, whole=True)
+        _check_range("steps", self.steps, 1, 1000, whole=True)
         _check_range("guidance", self.guidance, 0, 30)
         for name in ("faithful", "strength"):
             _check_range(name, getattr(self, name), 0, 1)
@@ -110,9 +111,28 @@ class Request:
             object.__setattr__(self, name, plain_text(getattr(self, name)))
         if self.guide is not None:
             _check_range("guide tempo", self.guide.tempo, 30, 300)
-            _check_range("beats per bar", self.guide.beats_per_bar, 2, 7)
+            _check_range("beats per bar", self.guide.beats_per_bar, 2, 7, whole=True)
             _check_range("first downbeat", self.guide.first_downbeat, -60, 600)
             _check_range("latency", self.guide.latency, 0, 2)
+
+    def _check_kinds(self) -> None:
+        """Values out of JSON may be anything; what is not a number is looked at here."""
+        if not (isinstance(self.engines, tuple) and all(isinstance(e, str) for e in self.engines)):
+            raise BadRequest(f"engines must be a list of names, got {_shown(self.engines)}.")
+        for name in ("genre", "role", "separate", "start_from"):
+            _check_kind(name, getattr(self, name), str, "text")
+        for name in ("key", "chords"):
+            _check_kind(name, getattr(self, name), str | None, "text")
+        for name in ("denoise", "corrected"):
+            _check_kind(name, getattr(self, name), bool, "true or false")
+        for name in ("genres", "checkpoints"):
+            per_engine = getattr(self, name)
+            _check_kind(name, per_engine, dict, "a table of engine names")
+            _check_choice("engine", tuple(per_engine), ENGINES)
+            for value in per_engine.values():
+                _check_kind(name, value, str, "text")
+            object.__setattr__(self, name, dict(per_engine))  # the caller keeps his own
+        _check_kind("guide", self.guide, Guide | None, "a table with a tempo")
 
     def genre_of(self, engine: str) -> str:
         """The genre that this engine plays."""
@@ -124,43 +144,73 @@ class Request:
         return out
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Request":
+    def from_json(cls, values: object) -> "Request":
         """A request out of JSON values.
 
         Raises:
             BadRequest: an unknown field, or a value of the wrong kind or out of range.
         """
+        if not isinstance(values, dict):
+            raise BadRequest(f"A request is a table of settings, got {_shown(values)}.")
         known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise BadRequest(f"Unknown setting {unknown[0]!r}. Known: {', '.join(sorted(known))}.")
+        for name in values:
+            if name not in known:
+                listed = ", ".join(sorted(known))
+                raise BadRequest(f"Unknown setting {_shown(name)}. Known: {listed}.")
         given = dict(values)
-        try:
-            if isinstance(given.get("guide"), dict):
-                given["guide"] = Guide(**given["guide"])
-            if "engines" in given:
-                given["engines"] = tuple(given["engines"])
-            return cls(**given)
-        except TypeError as error:
-            raise BadRequest(f"A setting has the wrong kind of value: {error}") from error
+        if isinstance(given.get("guide"), dict):
+            given["guide"] = _guide(given["guide"])
+        if isinstance(given.get("engines"), list):
+            given["engines"] = tuple(given["engines"])
+        return cls(**given)
 
 
-def plain_text(text: str) -> str:
+def _guide(values: dict[str, Any]) -> Guide:
+    """A guide beat out of JSON values."""
+    known = [f.name for f in dataclasses.fields(Guide)]
+    if "tempo" not in values or (set(values) - set(known)):
+        raise BadRequest(f"A guide beat has a tempo and may have {', '.join(known[1:])}.")
+    return Guide(**values)
+
+
+def plain_text(text: object) -> str:
     """Free text without control characters, white space folded, cut at `MAX_WORDS` characters."""
     if not isinstance(text, str):
         raise BadRequest(f"Expected text, got {type(text).__name__}.")
-    return re.sub(r"[\x00-\x1f\x7f\s]+", " ", text).strip()[:MAX_WORDS]
+    # Half a surrogate pair cannot be written to any file.
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s]+", " ", text).strip()[:MAX_WORDS]
+
+
+def _check_kind(name: str, value: object, kind: Any, words: str) -> None:  # noqa: ANN401
+    if not isinstance(value, kind):
+        raise BadRequest(f"{name} must be {words}, got {_shown(value)}.")
 
 
 def _check_choice(name: str, given: tuple[str, ...], allowed: tuple[str, ...]) -> None:
     for value in given:
         if value not in allowed:
-            raise BadRequest(f"{name} {value!r} is not known. Choose of {', '.join(allowed)}.")
+            raise BadRequest(
+                f"{name} {_shown(value)} is not known. Choose of {', '.join(allowed)}."
+            )
 
 
-def _check_range(name: str, value: float | None, low: float, high: float) -> None:
-    if value is None:
+def _check_range(
+    name: str, value: float | None, low: float, high: float, *, whole: bool = False
+) -> None:
+    """A number that is there lies in [low, high]. NaN lies nowhere."""
+    if value is None and name in OPTIONAL:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadRequest(f"{name} must be a number, got {value!r}.")
+    kinds = int if whole else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        a_number = "a whole number" if whole else "a number"
+        raise BadRequest(f"{name} must be {a_number}, got {_shown(value)}.")
     if not low <= value <= high:
-        raise BadRequest(f"{name} is {value:g}; it must be from {low:g} to {high:g}.")
+        raise BadRequest(f"{name} is {_shown(value)}; it must be from {low:g} to {high:g}.")
+
+
+def _shown(value: object) -> str:
+    """A value as it stands in an error, not longer than a line."""
+    if isinstance(value, int) and not -(10**12) < value < 10**12:
+        return "a very large number"  # Python refuses to print thousands of digits
+    text = f"{value:g}" if isinstance(value, int | float) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
