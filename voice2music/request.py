@@ -194,9 +194,7 @@ def _check_choice(name: str, given: tuple[str, ...], allowed: tuple[str, ...]) -
             )
 
 
-def _check_range(
-    name: str, value: float | None, low: float, high: float, *, whole: bool = False
-) -> None:
+def _check_range(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
     """A number that is there lies in [low, high]. NaN lies nowhere."""
     if value is None and name in OPTIONAL:
         return
