@@ -84,3 +84,9 @@ class CannotSave(VoiceToMusicError):
     """A file could not be written (disk full, no permission)."""
 
     code = "cannot_save"
+
+
+class Busy(VoiceToMusicError):
+    """Too many jobs are waiting already."""
+
+    code = "busy"

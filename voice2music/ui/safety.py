@@ -1,0 +1,64 @@
+"""The one wrapper around every handler: our errors are told as they stand, others are logged."""
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from voice2music.errors import VoiceToMusicError
+from voice2music.ui.visit import Visit
+from voice2music.ui.words import Words, words_in
+
+log = logging.getLogger(__name__)
+
+
+def told(error: Exception, words: Words) -> str:
+    """An error as a sentence in the visitor's language.
+
+    Our own errors stand as they are in English, where they carry the particulars; another
+    language says first, in its own words, what kind of thing went wrong. What is not ours says
+    only that something broke.
+    """
+    if not isinstance(error, VoiceToMusicError):
+        return words("broke")
+    kind = words.get(f"error.{error.code}", "")
+    return f"{kind} ({error})" if kind else str(error)
+
+
+def safe(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """`handler` with its errors turned into what `gr.Error` shows.
+
+    Args:
+        handler: a function or generator function; the visitor's language is her visit's, where
+            a visit is among the arguments.
+    """
+
+    def sorry(error: Exception, args: tuple[Any, ...]) -> gr.Error:
+        if not isinstance(error, VoiceToMusicError):
+            log.error("%s broke", handler.__name__, exc_info=error)
+        visits = [arg for arg in args if isinstance(arg, Visit)]
+        words = words_in(visits[0].language if visits else "en")
+        return gr.Error(told(error, words), title="", print_exception=False)
+
+    @functools.wraps(handler)
+    def call(*args: Any) -> Any:
+        try:
+            return handler(*args)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise sorry(error, args) from None
+
+    @functools.wraps(handler)
+    def generate(*args: Any) -> Iterator[Any]:
+        try:
+            yield from handler(*args)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise sorry(error, args) from None
+
+    return generate if inspect.isgeneratorfunction(handler) else call
