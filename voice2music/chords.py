@@ -133,7 +133,7 @@ class Chord:
     @property
     def symbol(self) -> str:
         """As written without a key in mind: "F#m7", "Bb", "G/B"; see `chord_symbol`."""
-        return _symbol(self, _PLAIN_NAMES)
+        return _symbol(self, _PLAIN_NAMES[self.root])
 
     def transposed(self, semitones: int) -> "Chord":
         """The same chord so many semitones higher."""
@@ -158,20 +158,39 @@ def chord_pitch_classes(chord: Chord) -> frozenset[int]:
 
 def chord_symbol(chord: Chord, key: Key) -> str:
     """The chord's symbol, spelled as music in `key` spells it: Gb in Db major, F# in D."""
-    return _symbol(chord, tuple(pitch_name(pc, key) for pc in range(12)))
+    return _symbol(chord, root_name(chord, key))
+
+
+def root_name(chord: Chord, key: Key) -> str:
+    """Letter and accidental of the chord's root in `key`.
+
+    Diminished chords lead upwards, so C major has G#dim7, but Ab and Db7.
+    """
+    reach = (2, 9) if 6 in QUALITIES[chord.quality] else (5, 6)
+    return _nearest_name(chord.root, _line_of_fifths(_tonic_name(key)), *reach)
+
+
+def bass_name(chord: Chord, root: str) -> str:
+    """Letter and accidental of the chord's lowest note where its root is written `root`: E/G#."""
+    reach = (6, 5) if 3 in QUALITIES[chord.quality] else (4, 7)
+    return _nearest_name(chord.lowest, _line_of_fifths(root), *reach)
 
 
 def pitch_name(pitch_class: int, key: Key) -> str:
-    """Letter and accidental of a pitch class in `key`, never with a double accidental.
+    """Letter and accidental of a note of the tune in `key`, never with a double accidental.
 
     Of all names the one is taken that lies nearest to the key on the line of fifths: four
     places below the tonic to seven above it in major, five to six in minor, so that C major has
     C# and Ab and A minor has its leading note G#. After Temperley, *The Cognition of Basic
     Musical Structures*, 2001, chapter 5.
     """
-    tonic = _line_of_fifths(_tonic_name(key))
-    below, above = (4, 7) if key.mode == "major" else (5, 6)
-    for place in range(tonic - below, tonic + above + 1):
+    reach = (4, 7) if key.mode == "major" else (5, 6)
+    return _nearest_name(pitch_class, _line_of_fifths(_tonic_name(key)), *reach)
+
+
+def _nearest_name(pitch_class: int, centre: int, below: int, above: int) -> str:
+    """The name that lies so far below or above a place on the line of fifths, Cb to E#."""
+    for place in range(centre - below, centre + above + 1):
         if place * 7 % 12 == pitch_class and -7 <= place <= 11:
             return _name_on_line(place)
     return _PLAIN_NAMES[pitch_class]
@@ -280,9 +299,10 @@ def progression_text(spans: tuple[ChordSpan, ...], grid: Grid, key: Key | None =
         key: spells the roots; None spells them as `Chord.symbol` does.
     """
     names = [chord_symbol(s.chord, key) if key else s.chord.symbol for s in spans]
-    out = []
-    for bar in bars(grid, spans[-1].end):
-        out.append(" ".join(names[_span_at(spans, t)] for t in _slots(spans, bar)))
+    out = [
+        " ".join(names[_span_at(spans, t)] for t in _slots(spans, bar))
+        for bar in bars(grid, spans[-1].end)
+    ]
     return " | ".join(out) if len(out) > 1 else f"{out[0]} |"
 
 
@@ -320,9 +340,9 @@ def _written_bars(text: str) -> list[tuple[Chord, ...]]:
     return written
 
 
-def _symbol(chord: Chord, names: tuple[str, ...]) -> str:
-    bass = "" if chord.bass is None else f"/{names[chord.bass]}"
-    return names[chord.root] + _SUFFIX.get(chord.quality, chord.quality) + bass
+def _symbol(chord: Chord, root: str) -> str:
+    bass = "" if chord.bass is None else f"/{bass_name(chord, root)}"
+    return root + _SUFFIX.get(chord.quality, chord.quality) + bass
 
 
 def _tonic_name(key: Key) -> str:

@@ -226,7 +226,7 @@ def _round_of_four(model: ChordModel, leaning: Array, count: int) -> NDArray[np.
     tonic = int(model.first.argmax())
     same = ROOTS[:, None] == ROOTS
     others = np.where(same, -np.inf, model.bar + 2 * leaning)
-    others[:, ROOTS == ROOTS[tonic]] = -np.inf
+    others[:, same[tonic]] = -np.inf
     # [second, third, fourth]: each is entered from the one before, the fourth leads home.
     rounds = others[tonic][:, None, None] + others[:, :, None] + others[None, :, :]
     rounds = np.where(same[:, None, :], -np.inf, rounds + model.bar[:, tonic])
