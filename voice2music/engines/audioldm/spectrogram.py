@@ -1,0 +1,81 @@
+"""Log-mel spectrograms as AudioLDM and its vocoder know them.
+
+Source: Liu et al., "AudioLDM" (ICML 2023), preprocessing after Tacotron 2: magnitude (not power)
+STFT with reflected edges, slaney mel filters, natural logarithm.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voice2music.clip import Clip
+
+
+@dataclass(frozen=True)
+class MelSettings:
+    """How a checkpoint's VAE and vocoder see sound. `rate`, `hop` and `bins` are the vocoder's.
+
+    Args:
+        rate: Hz.
+        hop: samples between frames.
+        bins: mel bands.
+        n_fft: samples; also the length of the Hann window.
+        fmin, fmax: Hz.
+        floor: magnitudes below it are raised to it before the logarithm.
+        peak: the waveform is brought to this peak first, as in AudioLDM's training data.
+    """
+
+    rate: int = 16_000
+    hop: int = 160
+    bins: int = 64
+    n_fft: int = 1024
+    fmin: float = 0.0
+    fmax: float = 8_000.0
+    floor: float = 1e-5
+    peak: float = 0.5
+
+
+def log_mel(clip: Clip, settings: MelSettings, frames: int) -> Tensor:
+    """Natural-log mel magnitudes, shape (frames, bins), of `clip` levelled to the usual peak.
+
+    Args:
+        clip: any rate and channels; cut or padded with silence to `frames`.
+        settings: as the checkpoint was trained.
+        frames: how many, `settings.hop` samples each.
+    """
+    length = frames * settings.hop
+    wave = clip.mono().resampled(settings.rate).samples[0, :length]
+    samples = torch.from_numpy(wave - wave.mean())
+    samples = samples / (samples.abs().max() + 1e-8) * settings.peak
+    samples = torch.nn.functional.pad(samples, (0, length - len(samples)))
+
+    window = torch.hann_window(settings.n_fft)
+    spectrum = torch.stft(
+        samples, settings.n_fft, settings.hop, window=window, return_complex=True
+    ).abs()  # (n_fft / 2 + 1, frames + 1): one frame is centred on the very end
+    mel = _filters(settings) @ spectrum[:, :frames]
+    return mel.clamp(min=settings.floor).log().T
+
+
+@functools.lru_cache(maxsize=4)
+def _filters(settings: MelSettings) -> Tensor:
+    return mel_filters(settings.n_fft, settings.bins, settings.rate, settings.fmin, settings.fmax)
+
+
+def mel_filters(n_fft: int, bins: int, rate: int, fmin: float, fmax: float) -> Tensor:
+    """Slaney mel filters with slaney norm (librosa's default), (bins, n_fft / 2 + 1)."""
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(
+        num_frequency_bins=n_fft // 2 + 1,
+        num_mel_filters=bins,
+        min_frequency=fmin,
+        max_frequency=fmax,
+        sampling_rate=rate,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return torch.from_numpy(filters.T.astype(np.float32))
