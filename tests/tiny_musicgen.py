@@ -20,7 +20,19 @@ from transformers.models.musicgen_melody.configuration_musicgen_melody import (
     MusicgenMelodyDecoderConfig,
 )
 
-WORDS = "disco jazz rock slow fast piano guitar drums happy sad music minor major back up".split()
+WORDS = (
+    "disco",
+    "jazz",
+    "rock",
+    "slow",
+    "fast",
+    "piano",
+    "guitar",
+    "drums",
+    "happy",
+    "sad",
+    "music",
+)
 RATE, HOP = 16_000, 640
 EXTRACTOR = {  # the original's, at 2 s a window instead of 30
     "chunk_length": 2,
@@ -93,14 +105,16 @@ def _make_lively(model: MusicgenMelodyForConditionalGeneration) -> None:
     for layer in model.audio_encoder.decoder.layers:
         for name, weight in layer.named_parameters():
             if name.endswith("original0"):  # the length of weight-normalised filters
-                weight.mul_(2.0)
+                weight.mul_(1.5)
+            elif name.endswith("conv.bias"):  # would drown the sound in a constant
+                weight.zero_()
     for head in model.decoder.lm_heads:
-        head.weight.mul_(40.0)
+        head.weight.mul_(20.0)
     for projection in (model.enc_to_dec_proj, model.audio_enc_to_dec_proj):
-        projection.weight.mul_(40.0)
-    for name, weight in model.decoder.model.named_parameters():
+        projection.weight.mul_(400.0)
+    for weight in model.decoder.model.parameters():
         if weight.dim() == 2:
-            weight.mul_(5.0)
+            weight.mul_(8.0)
 
 
 def _vocabulary() -> list[tuple[str, float]]:

@@ -90,6 +90,11 @@ class Listed:
     folder: Path | None
     fetchable: bool
 
+    @property
+    def available(self) -> bool:
+        """Whether it is on this machine."""
+        return self.folder is not None
+
 
 def cache_folder() -> Path:
     """Where fetched checkpoints and remembered hashes lie."""
@@ -180,7 +185,9 @@ def fetch(name: str, progress: Progress = lambda share, words: None) -> Checkpoi
     return check(entry.name)
 
 
-def convert(source: Path | str, out: Path | str, *, trust: bool = False) -> Path:
+def convert(
+    source: Path | str, out: Path | str, *, trust: bool = False, donor: Path | None = None
+) -> Checkpoint:
     """Bring weights of another program into our layout.
 
     Args:
@@ -188,6 +195,7 @@ def convert(source: Path | str, out: Path | str, *, trust: bool = False) -> Path
         out: the folder to make; must not exist or be empty.
         trust: whether a pickle that holds more than tensors may be read, which runs any code
             that is in it. Only for files of your own.
+        donor: a folder for the parts that the source lacks; see `convert_audiocraft`.
     Raises:
         CorruptCheckpoint: not a known format, damaged, or a pickle that is not trusted.
         MissingCheckpoint: another checkpoint is needed for it.
@@ -198,7 +206,7 @@ def convert(source: Path | str, out: Path | str, *, trust: bool = False) -> Path
     if (source / "state_dict.bin").is_file():
         from voice2music.engines.musicgen.audiocraft import convert_audiocraft
 
-        return convert_audiocraft(source, out, trust=trust)
+        return locate(convert_audiocraft(source, out, donor=donor, trust=trust).absolute())
     raise CorruptCheckpoint(
         f"'{source.name}' is not in a format that can be converted: a folder with audiocraft's "
         f"state_dict.bin and compression_state_dict.bin is."

@@ -20,6 +20,7 @@ from voice2music.engines.base import (
     Rendition,
     Settings,
 )
+from voice2music.engines.memory import memory_errors_named
 from voice2music.engines.musicgen.chroma import plain_chroma
 from voice2music.engines.musicgen.codec import PieceDecoder
 from voice2music.engines.musicgen.format import Format
@@ -30,7 +31,6 @@ from voice2music.engines.musicgen.loop import (
     guided,
     sample_tokens,
 )
-from voice2music.engines.musicgen.memory import memory_errors_named
 from voice2music.engines.musicgen.rows import melody_rows, null_rows
 from voice2music.errors import BadRequest, Cancelled, TooLong
 from voice2music.request import LONGEST

@@ -102,7 +102,7 @@ def _own(folder: Path) -> dict[str, Any]:
             f"'{folder.name}/{OWN_FILE}' holds an unknown setting {unknown[0]!r}; "
             f"known are {', '.join(sorted(known))}."
         )
-    if "melody_frame_rate" in own:
+    if own.get("melody_frame_rate"):
         own.setdefault("melody_window", 1 / own["melody_frame_rate"])
     return {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
 

@@ -12,9 +12,9 @@ from transformers import (
 )
 
 from voice2music.checkpoints import Checkpoint, locate
+from voice2music.engines.memory import memory_errors_named
 from voice2music.engines.musicgen.engine import About, ChromaSource, MusicGen
 from voice2music.engines.musicgen.format import Format, read_format
-from voice2music.engines.musicgen.memory import memory_errors_named
 from voice2music.errors import CorruptCheckpoint
 
 log = logging.getLogger(__name__)
