@@ -1,0 +1,110 @@
+"""What is done to a recording before its voice is heard: the music taken out, the noise taken off.
+
+The rules, and the measurements behind them, are in `benchmarks/cleanup.md`:
+
+- The music behind a voice is taken out by itself ("auto") where music is surely heard and a model
+  for it is on this machine. Where too little singing is left afterwards, a hum was mistaken for an
+  instrument: the recording is kept as it was.
+- Noise is taken off only where that is asked for.
+
+Nothing is lost: the caller keeps the recording, and "no" leaves it as it is.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from voice2music.clip import Clip
+from voice2music.findings import MUSIC_BEHIND
+from voice2music.pitch import track
+from voice2music.quality import quality
+from voice2music.request import Decision
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[float, str], None]
+
+LEAST_LEFT = 1 / 3  # of the sung time before, that must be left after the music was taken out
+
+
+@dataclass(frozen=True, eq=False)
+class Cleaned:
+    """A recording ready to be heard.
+
+    Args:
+        clip: the voice, as long as the recording, at its rate and with its channels.
+        words: what was done or not done, in plain sentences; "" when there is nothing to say.
+        separated: whether music was taken out; `model` names with what, "" when not.
+        denoised: whether noise was taken off.
+    """
+
+    clip: Clip
+    words: str = ""
+    separated: bool = False
+    model: str = ""
+    denoised: bool = False
+
+
+def clean(
+    clip: Clip,
+    separate: Decision = "auto",
+    denoise: bool = False,
+    *,
+    progress: Progress = lambda share, words: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Cleaned:
+    """Clean a recording as asked.
+
+    Args:
+        clip: a voice, alone or with music.
+        separate: take the voice out of the music: "yes", "no", or "auto" where music is heard.
+        denoise: take noise off.
+    Raises:
+        MissingPackage, MissingCheckpoint: what was asked for is not installed; says how to get it.
+        TooLong: over ten minutes, where music is to be taken out.
+        Cancelled: as its name says.
+    """
+    voice = clip
+    done = Cleaned(clip)
+    if separate == "yes" or (separate == "auto" and music_behind(clip)):
+        done = _separated(clip, separate, progress, cancelled)
+        voice = done.clip
+    if not denoise:
+        return done
+    from voice2music.denoising import denoise as without_noise
+
+    quiet = without_noise(voice, cancelled=cancelled)
+    words = f"{done.words} Noise was taken off the voice.".strip()
+    return Cleaned(quiet, words, done.separated, done.model, denoised=True)
+
+
+def music_behind(clip: Clip) -> bool:
+    """Whether music surely plays behind the voice."""
+    mono = clip.mono()
+    return quality(mono, track(mono)).accompaniment >= MUSIC_BEHIND
+
+
+def _separated(
+    clip: Clip, asked: Decision, progress: Progress, cancelled: Callable[[], bool]
+) -> Cleaned:
+    from voice2music import separation
+
+    if asked == "auto" and not separation.available():
+        return Cleaned(
+            clip,
+            "Music plays behind the voice and was left in: nothing that could take it out is "
+            f"installed. {separation.MISSING['spleeter']}",
+        )
+    parts = separation.separate(clip, progress=progress, cancelled=cancelled)
+    if asked == "auto" and _sung(parts.voice) < LEAST_LEFT * _sung(clip):
+        log.info("separation left too little of the voice; the recording is kept")
+        return Cleaned(
+            clip, "It sounded as if music played behind the voice, but taking it out took the "
+            "voice too, so the recording was kept as it was."
+        )  # fmt: skip
+    return Cleaned(parts.voice, parts.words, separated=True, model=parts.model)
+
+
+def _sung(clip: Clip) -> int:
+    """Frames in which a voice is heard."""
+    return int(track(clip.mono()).voiced.sum())
