@@ -273,7 +273,7 @@ def spans_of_bars(
                 starts.append((within_bar(bar, i / len(chords)), chord))
     inside = [(max(t, 0.0), chord) for t, chord in starts if t < seconds - 1e-6]
     last_before = [i for i, (t, _) in enumerate(inside) if t <= 1e-6]
-    inside = inside[last_before[-1] if last_before else 0 :]
+    inside = inside[last_before[-1] if last_before else 0 :] or starts[:1]
     inside[0] = (0.0, inside[0][1])
     ends = [t for t, _ in inside[1:]] + [seconds]
     return tuple(ChordSpan(t, end, chord) for (t, chord), end in zip(inside, ends, strict=True))
@@ -308,7 +308,7 @@ def progression_text(spans: tuple[ChordSpan, ...], grid: Grid, key: Key | None =
 
 def _slots(spans: tuple[ChordSpan, ...], bar: tuple[float, ...]) -> list[float]:
     """Times inside the fewest equal parts of a bar at which every change of chord falls."""
-    changes = [s.start for s in spans if bar[0] + 1e-6 < s.start < bar[-1] - 1e-6]
+    changes = [s.start for s in spans[1:] if bar[0] + 1e-6 < s.start < bar[-1] - 1e-6]
     for parts in range(1, 17):
         edges = [within_bar(bar, i / parts) for i in range(parts + 1)]
         if all(min(abs(t - edge) for edge in edges) < 1e-4 for t in changes):

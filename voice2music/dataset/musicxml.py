@@ -301,8 +301,9 @@ def _played(
         now += bar.length
     cut = [(a, min(b, c), m) for (a, b, m), (c, _, _) in pairwise([*notes, (now, now, 0)])]
     starts.sort(key=lambda start: start[0])
-    ends = [t for t, _ in starts[1:]] + [now]
-    return cut, [(a, b, c) for (a, c), b in zip(starts, ends, strict=True) if b > a], now
+    ends = [*(t for t, _ in starts[1:]), now]
+    held = [(a, b, chord) for (a, chord), b in zip(starts, ends, strict=False) if b > a]
+    return cut, held, now
 
 
 def sheet_key(
