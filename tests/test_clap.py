@@ -8,10 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_audioldm import FEATURES, tiny_clap, tiny_tokenizer
+from tiny_audioldm import (
+    FEATURES,
+    build_tiny_audioldm,
+    strip_to_text_only,
+    tiny_clap,
+    tiny_tokenizer,
+)
 from torch import Tensor
 from transformers import ClapFeatureExtractor, ClapModel
 
+from voice2music.checkpoints import convert
 from voice2music.clip import Clip
 from voice2music.engines.audioldm.clap import (
     CAPTIONS,
@@ -21,7 +28,8 @@ from voice2music.engines.audioldm.clap import (
     load_audio_tower,
     whole,
 )
-from voice2music.engines.audioldm.laion import convert_laion_clap, read_laion
+from voice2music.engines.audioldm.laion import read_laion
+from voice2music.engines.audioldm.parts import load_parts
 from voice2music.errors import CorruptCheckpoint, MissingCheckpoint
 
 RATE = 48_000
@@ -203,9 +211,12 @@ def audio_in_laion_naming(
 
 
 def write(
-    path: Path, prefix: str, change: Callable[[dict[str, Tensor]], None] | None = None
+    path: Path,
+    prefix: str,
+    change: Callable[[dict[str, Tensor]], None] | None = None,
+    model: ClapModel | None = None,
 ) -> Path:
-    weights = in_laion_naming(seeded(4))
+    weights = in_laion_naming(model or seeded(4))
     if change:
         change(weights)
     content = {"epoch": 15, "state_dict": {prefix + name: value for name, value in weights.items()}}
@@ -238,12 +249,23 @@ def test_every_size_is_read_from_the_weights(tmp_path: Path) -> None:
         assert getattr(read.text_config, name) == getattr(wanted.text_config, name), name
 
 
-def test_a_converted_file_is_a_clap_folder(tmp_path: Path) -> None:
-    out = convert_laion_clap(write(tmp_path / "clap.pt", "module."), tmp_path / "audio_tower")
-    tower = load_audio_tower(out, tiny_tokenizer())
-    assert tower.features == AudioFeatures(bins=16)
-    assert tower.agreement(TextTower(seeded(4), tiny_tokenizer())) > 0.9999
-    assert not list(out.glob("*.bin"))
+def test_a_laion_file_gives_ears_to_the_audioldm_that_knows_its_words(tmp_path: Path) -> None:
+    folder = strip_to_text_only(build_tiny_audioldm(tmp_path / "deaf"))
+    assert load_parts(folder).audio is None
+    clap = ClapModel(tiny_clap().config)
+    text = load_parts(folder).text.model
+    clap.text_model, clap.text_projection = text.text_model, text.text_projection
+    fitting = write(tmp_path / "fits.pt", "module.", model=clap)
+    other = write(tmp_path / "other.pt", "module.")
+
+    with pytest.raises(CorruptCheckpoint, match="another text tower"):
+        convert(other, folder)
+    assert load_parts(folder).audio is None
+    assert convert(fitting, folder).folder == folder
+    heard = load_parts(folder)
+    assert heard.deaf == ""
+    assert heard.audio is not None
+    assert heard.audio.features == AudioFeatures(bins=16)
 
 
 def test_numbers_of_numpy_beside_the_weights_are_safe(tmp_path: Path) -> None:

@@ -248,7 +248,9 @@ def load_audio_tower(
     from voice2music.engines.audioldm.laion import read_laion
 
     if path.is_file():
-        return whole(read_laion(path, trust), tokenizer, AudioFeatures())
+        clap = read_laion(path, trust)
+        bins = clap.config.audio_config.num_mel_bins
+        return whole(clap, tokenizer, AudioFeatures(bins=bins))
     if not (path / "config.json").is_file():
         raise MissingCheckpoint(
             f"'{path.name}' holds no CLAP audio tower (no config.json). Give a ClapModel folder "

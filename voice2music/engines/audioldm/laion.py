@@ -20,7 +20,6 @@ from voice2music.errors import CorruptCheckpoint, MissingCheckpoint
 if TYPE_CHECKING:
     from transformers import ClapConfig, ClapModel
 
-FEATURES = "preprocessor_config.json"
 Weights = dict[str, Tensor]
 
 # laion_clap's name (after the tower's prefix) → transformers' name
@@ -75,24 +74,6 @@ def read_laion(path: Path, trust: bool = False) -> "ClapModel":
             f"has unknown {unexpected[:3]}."
         )
     return model
-
-
-def convert_laion_clap(source: Path, out: Path, *, trust: bool = False) -> Path:
-    """Write a laion_clap or original AudioLDM file as a ClapModel folder of transformers.
-
-    Such a folder, put as `audio_tower` into an AudioLDM's folder, lets it hear the voice.
-
-    Args:
-        source, trust: see `read_laion`.
-        out: the folder to make.
-    """
-    from voice2music.engines.audioldm.clap import AudioFeatures
-
-    model = read_laion(source, trust)
-    out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(out)
-    AudioFeatures(bins=model.config.audio_config.num_mel_bins).write(out / FEATURES)
-    return out
 
 
 def renamed(weights: Weights) -> Weights:

@@ -162,6 +162,27 @@ def load_parts(
     )
 
 
+def add_audio_tower(source: Path, folder: Path, *, trust: bool = False) -> Path:
+    """Give an AudioLDM folder ears: write the audio tower of a CLAP as its `audio_tower/`.
+
+    Args:
+        source, trust: see `load_audio_tower`.
+        folder: of the AudioLDM.
+    Returns:
+        The folder.
+    Raises:
+        CorruptCheckpoint: the CLAP is damaged, or its text tower is not the AudioLDM's.
+    """
+    _check_folders(folder)
+    with torch.random.fork_rng(devices=[]):
+        text = _text_tower(folder)
+        tower = load_audio_tower(source, text.tokenizer, trust)
+    if deaf := _why_deaf(tower, text):
+        raise CorruptCheckpoint(f"'{source.name}' does not fit '{folder.name}'. {deaf}")
+    tower.save(folder / "audio_tower")
+    return folder
+
+
 def _dtype(device: str, precision: Precision) -> torch.dtype:
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
