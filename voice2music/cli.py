@@ -112,8 +112,8 @@ def make(
             voice_level=voice_level,
             music_level=music_level,
         )
-        files = _audio_files(inputs or [])
-    failed = [f for f in files or [None] if not _make_one(request, f, out, best)]
+        files: list[Path | None] = [*_audio_files(inputs or [])] or [None]
+    failed = [file for file in files if not _make_one(request, file, out, best)]
     if failed:
         raise typer.Exit(1)
 
