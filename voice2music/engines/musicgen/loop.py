@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, MusicgenMelodyForCausalLM
+from transformers import Cache, MusicgenMelodyForCausalLM
 
+from voice2music.engines.musicgen.cache import roomy_cache
 from voice2music.errors import CorruptCheckpoint
 
 
@@ -76,8 +77,9 @@ def sample_tokens(
     """
     delays = codebook_delays(codes.shape[0], decoder.config.audio_channels)
     frames, latest = codes.shape[1], max(delays)
-    cache = DynamicCache(config=decoder.config)
     prefixes: Tensor | None = torch.stack([branch.prefix for branch in branches])
+    positions = len(branches[0].prefix) + frames + latest
+    cache = roomy_cache(decoder.config.num_hidden_layers, positions)
     weights = torch.tensor([branch.weight for branch in branches], device=decoder.device)
     columns = _columns(codes, delays, range(known + 1), decoder.config.pad_token_id)
     for step in range(known, frames + latest):
@@ -110,7 +112,7 @@ def _logits(
     columns: Tensor,
     prefixes: Tensor | None,
     weights: Tensor,
-    cache: DynamicCache,
+    cache: Cache,
 ) -> Tensor:
     """Guided logits of the next token, float32, shape (codebooks, vocabulary)."""
     state = random.getstate()  # the decoder draws from Python's generator for its LayerDrop
