@@ -8,6 +8,7 @@ import numpy as np
 
 from voice2music.analysis import Analysis, Finding
 from voice2music.chords import Chord, ChordSpan, Key
+from voice2music.cleaning import Cleaned
 from voice2music.clip import Clip, read, write
 from voice2music.errors import Cancelled, MissingCheckpoint
 from voice2music.notes import Note
@@ -17,7 +18,7 @@ from voice2music.request import Decision, Guide, Request
 from voice2music.rhythm import Grid
 from voice2music.score import Follow, Measure
 from voice2music.take import Take
-from voice2music.ui.backend import Backend, Cleaned, Model
+from voice2music.ui.backend import Backend, Model
 
 RATE = 22_050
 TUNE = (60, 62, 64, 65, 67, 65, 64, 62, 60)
@@ -172,5 +173,7 @@ def fake_backend(folder: Path, studio: Studio | None = None) -> Backend:
 
 def _clean(clip: Clip, separate: Decision, denoise: bool) -> Cleaned:
     if separate == "yes":
-        return Cleaned(clip.scaled(0.9), "The voice was taken out of the music.")
-    return Cleaned(clip, "")
+        return Cleaned(
+            clip.scaled(0.9), "The voice was taken out.", separated=True, model="spleeter"
+        )
+    return Cleaned(clip)

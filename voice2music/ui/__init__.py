@@ -1,15 +1,13 @@
 """The page in the browser, and the REST and MCP doors behind it."""
 
-import tempfile
-from pathlib import Path
-
 from voice2music.clip import Limits
+from voice2music.errors import MissingPackage
 
 
 def launch(
     *,
-    host: str = "127.0.0.1",
-    port: int = 7860,
+    host: str | None = None,
+    port: int | None = None,
     phone: bool = False,
     mcp: bool = False,
     open_page: bool = False,
@@ -19,32 +17,20 @@ def launch(
     """Open the page and serve it until interrupted.
 
     Args:
-        host, port: where to listen; "0.0.0.0" to be seen on the network.
+        host, port: where to listen; "0.0.0.0" to be seen on the network. Gradio's own choice,
+            127.0.0.1 and 7860 or what a Space wants, where none is given.
         phone: HTTPS on the local network with a certificate of its own, and a QR code.
         mcp: offer the API to language models too.
         open_page: open a browser on it.
         jobs: jobs of the models at once; the others queue.
         limits: of uploaded files.
+    Raises:
+        MissingPackage: the page's extra is not installed.
     """
-    from voice2music.ui import theme
-    from voice2music.ui.backend import installed
-    from voice2music.ui.page import build
-
-    limits = limits or Limits()
-    with tempfile.TemporaryDirectory(prefix="voice2music-") as root:
-        page = build(installed(), Path(root), limits, jobs)
-        page.queue(max_size=64).launch(
-            server_name=host,
-            server_port=port,
-            theme=theme.theme(),
-            css=theme.css(),
-            head=theme.head(),
-            allowed_paths=[root],
-            max_file_size=limits.max_bytes,
-            mcp_server=mcp,
-            inbrowser=open_page,
-            footer_links=[],
-            ssr_mode=False,
-            show_error=True,
-            quiet=True,
-        )
+    try:
+        from voice2music.ui import serving
+    except ModuleNotFoundError as error:
+        raise MissingPackage(
+            f"The page needs the package '{error.name}'. Run 'pip install voice2music[page]'."
+        ) from error
+    serving.serve(serving.Address(host, port, phone), mcp, open_page, jobs, limits or Limits())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from voice2music.analysis import Analysis
+from voice2music.cleaning import Cleaned
 from voice2music.clip import Clip, Limits
 from voice2music.pipeline import Event
 from voice2music.request import Decision, Guide, Request
@@ -25,14 +26,6 @@ class Takes(Protocol):
     ) -> Iterator[Event]:
         """Make every take that `request` asks for; events come as they happen."""
         ...
-
-
-@dataclass(frozen=True)
-class Cleaned:
-    """A voice after clean-up; `words` says what was done, "" when nothing was."""
-
-    clip: Clip
-    words: str
 
 
 @dataclass(frozen=True)
@@ -72,28 +65,28 @@ class Backend:
 
 
 def installed() -> Backend:
-    """The product itself."""
-    from voice2music import pipeline
+    """The product itself; on a ZeroGPU Space its models work on the lent card."""
+    from functools import partial
+
+    from voice2music import pipeline, zerogpu
     from voice2music.analysis import analyse
+    from voice2music.cleaning import clean
     from voice2music.clip import read
 
+    takes: Takes = pipeline.takes
+    if zerogpu.active():
+        zerogpu.prepare()
+        takes = partial(pipeline.takes, load=zerogpu.load_engine)
     return Backend(
         read=read,
-        clean=_clean,
+        clean=clean,
         analyse=analyse,
         correct=_correct,
-        takes=pipeline.takes,
+        takes=takes,
         genres=_genres,
         models=_models,
         examples=_examples(),
     )
-
-
-def _clean(clip: Clip, separate: Decision, denoise: bool) -> Cleaned:
-    from voice2music.cleaning import clean
-
-    done = clean(clip, separate, denoise)
-    return Cleaned(done.clip, done.words)
 
 
 def _correct(clip: Clip, analysis: Analysis) -> Clip:
@@ -112,7 +105,7 @@ def _models() -> list[Model]:
     from voice2music.checkpoints import list_checkpoints
 
     return [
-        Model(entry.name, entry.engine, entry.available, entry.licence, entry.commercial)
+        Model(entry.name, entry.engine, entry.folder is not None, entry.licence, entry.commercial)
         for entry in list_checkpoints()
         if entry.engine in ("musicgen", "audioldm")
     ]

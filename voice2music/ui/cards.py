@@ -42,6 +42,8 @@ def slot_view(slot: Slot, visit: Visit, words: Words, backend: Backend) -> dict[
     """One column; its takes in the order in which they follow the voice."""
     takes = sorted((visit.kept[key] for key in slot.takes), key=_closeness, reverse=True)
     cards = [card_view(kept, visit, words, backend) for kept in takes]
+    for card in cards:
+        card["title"] = words("listen.take_number", n=1 + slot.takes.index(card["id"]))
     if len(cards) > 1 and takes[0].take.follow is not None:
         cards[0]["best"] = True
     return {

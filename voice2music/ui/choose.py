@@ -9,7 +9,7 @@ from voice2music.errors import BadRequest
 from voice2music.request import ENGINES, MAX_WORDS, Request
 from voice2music.ui.backend import Backend, Model
 from voice2music.ui.visit import Visit
-from voice2music.ui.words import Words, words_in
+from voice2music.ui.words import Said, Words, words_in
 
 MOODS = ("happy", "sad", "calm", "energetic", "dreamy", "romantic", "dark", "epic")
 LENGTHS = (5, 10, 15, 20, 30, 45, 60, 90)  # s
@@ -61,9 +61,9 @@ def asked(choice: Choice, visit: Visit, backend: Backend) -> Request:
     words = words_in(visit.language)
     voice = visit.voice
     if voice is None and not visit.wordless:
-        raise BadRequest(words("listen.nothing_chosen"))
+        raise Said(words("listen.nothing_chosen"))
     if voice is None and not choice.words.strip():
-        raise BadRequest(words("listen.no_words"))
+        raise Said(words("listen.no_words"))
     checkpoints = {"musicgen": choice.first, "audioldm": choice.second}
     return Request.from_json(
         {
@@ -165,7 +165,7 @@ def chords_heard(choice: Choice, visit: Visit, backend: Backend) -> str:
         BadRequest: no voice was heard yet.
     """
     if visit.voice is None or visit.voice.analysis is None:
-        raise BadRequest(words_in(visit.language)("listen.nothing_chosen"))
+        raise Said(words_in(visit.language)("listen.nothing_chosen"))
     request = replace(asked(choice, visit, backend), chords=None)
     tune = tune_of(request, visit.voice.analysis)
     spans = conditioning(request, "band", tune, None, None).chords

@@ -6,10 +6,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from voice2music.chords import progression_text
 from voice2music.clip import read, write
 from voice2music.errors import BadRequest
 from voice2music.finish import mixed
+from voice2music.leadsheet import chord_sheet
 from voice2music.take import safe_name
 from voice2music.ui.cards import AUDIO, downloads
 from voice2music.ui.visit import Kept, Visit
@@ -53,7 +53,7 @@ def _made(kept: Kept, kind: str, balance: float, visit: Visit) -> Path:
         return _zipped(take.stems, visit.file(".zip"))
     if kind == "chords":
         path = visit.file(".txt")
-        path.write_text(chord_sheet(kept), encoding="utf-8")
+        path.write_text(chord_sheet(take.chords, kept.grid, kept.key), encoding="utf-8")
         return path
     files = {"midi": take.midi, "musicxml": take.musicxml, "json": take.json}
     return shutil.copyfile(_there(files[kind]), visit.file(_there(files[kind]).suffix))
@@ -70,15 +70,6 @@ def _audio(kept: Kept, kind: str, balance: float, visit: Visit) -> Path:
     if music_level <= QUIETEST:
         return write(voice, visit.file(f".{kind}"))
     return write(mixed(music, voice, music_level, voice_level), visit.file(f".{kind}"))
-
-
-def chord_sheet(kept: Kept) -> str:
-    """The take's chords bar by bar, four bars a line, under its name and tempo."""
-    grid = kept.grid
-    bars = progression_text(kept.take.chords, grid, kept.key).split("|")
-    rows = [" | ".join(bar.strip() for bar in bars[i : i + 4]) for i in range(0, len(bars), 4)]
-    head = f"{_name(kept)}\n{grid.tempo:.0f} BPM, {grid.beats_per_bar} beats a bar\n"
-    return f"{head}\n" + "\n".join(f"| {row} |" for row in rows) + "\n"
 
 
 def _zipped(files: dict[str, Path], path: Path) -> Path:

@@ -9,15 +9,16 @@ from typing import Any
 
 from voice2music import pipeline
 from voice2music.clip import write
-from voice2music.errors import BadRequest, Cancelled, VoiceToMusicError
+from voice2music.errors import Cancelled, VoiceToMusicError
 from voice2music.request import Request
 from voice2music.take import Take, sha256
 from voice2music.ui import cards
 from voice2music.ui.backend import Backend
 from voice2music.ui.choose import Choice, asked
 from voice2music.ui.line import Line
+from voice2music.ui.sing import stopping
 from voice2music.ui.visit import Kept, Slot, Visit
-from voice2music.ui.words import words_in
+from voice2music.ui.words import Said, words_in
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +97,9 @@ class Listen:
     def _one_more(self, visit: Visit, request: Request, kept: Kept) -> Iterator[View]:
         slot = visit.slots.get(kept.slot)
         if slot is not None and slot.busy:
-            raise BadRequest(words_in(visit.language)("listen.still_working"))
+            raise Said(words_in(visit.language)("listen.still_working"))
         fresh = self._slot(kept.slot, request)
-        if slot is not None:
+        if slot is not None and kept.name in slot.takes:
             fresh.takes = slot.takes
         visit.slots[kept.slot] = fresh
         visit.play = ""
@@ -190,8 +191,10 @@ def _source(visit: Visit, like: Kept | None) -> tuple[Any, str]:
         return like.source, like.voice_name
     if visit.voice is None:
         return None, ""
-    if visit.voice.source is None:
-        raise BadRequest(words_in(visit.language)("listen.still_listening"))
+    if visit.voice.source is None or visit.voice.analysis is None:
+        raise Said(words_in(visit.language)("listen.still_listening"))
+    if why := stopping(visit.voice.analysis, words_in(visit.language)):
+        raise Said(why)
     return visit.voice.source, visit.voice.name
 
 

@@ -5,6 +5,7 @@ Colours come from the page's style sheet, so that pictures follow light and dark
 
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +113,7 @@ def _cells(chroma: NDArray[np.float32], seconds: float) -> Iterable[tuple[int, f
     levels = np.where(share >= 1, 2, np.where(share >= STRONG, 1, 0))
     for row in range(12):
         edges = np.flatnonzero(np.diff(levels[row], prepend=-1, append=-1))
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in pairwise(edges):
             if level := int(levels[row, start]):
                 yield row, start * CELL, end * CELL, level
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from voice2music.errors import VoiceToMusicError
 from voice2music.ui.visit import Visit
-from voice2music.ui.words import Words, words_in
+from voice2music.ui.words import Said, Words, words_in
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ def told(error: Exception, words: Words) -> str:
     """
     if not isinstance(error, VoiceToMusicError):
         return words("broke")
+    if isinstance(error, Said):
+        return str(error)
     kind = words.get(f"error.{error.code}", "")
     return f"{kind} ({error})" if kind else str(error)
 
@@ -36,7 +38,7 @@ def safe(handler: Callable[..., Any]) -> Callable[..., Any]:
             a visit is among the arguments.
     """
 
-    def sorry(error: Exception, args: tuple[Any, ...]) -> gr.Error:
+    def sorry(error: Exception, args: tuple[object, ...]) -> gr.Error:
         if not isinstance(error, VoiceToMusicError):
             log.error("%s broke", handler.__name__, exc_info=error)
         visits = [arg for arg in args if isinstance(arg, Visit)]
@@ -44,7 +46,7 @@ def safe(handler: Callable[..., Any]) -> Callable[..., Any]:
         return gr.Error(told(error, words), title="", print_exception=False)
 
     @functools.wraps(handler)
-    def call(*args: Any) -> Any:
+    def call(*args: object) -> object:
         try:
             return handler(*args)
         except gr.Error:
@@ -53,7 +55,7 @@ def safe(handler: Callable[..., Any]) -> Callable[..., Any]:
             raise sorry(error, args) from None
 
     @functools.wraps(handler)
-    def generate(*args: Any) -> Iterator[Any]:
+    def generate(*args: object) -> Iterator[Any]:
         try:
             yield from handler(*args)
         except gr.Error:

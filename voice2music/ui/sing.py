@@ -7,21 +7,28 @@ from typing import Any
 
 from voice2music.analysis import Analysis, Finding
 from voice2music.chords import Key, pitch_name
+from voice2music.cleaning import Cleaned
 from voice2music.clip import Limits, write
 from voice2music.errors import BadAudio, BadRequest
+from voice2music.findings import MUSIC_BEHIND, NOISY
 from voice2music.request import Decision, Guide, Request
 from voice2music.ui import plots
 from voice2music.ui.backend import Backend
+from voice2music.ui.cards import take_title
 from voice2music.ui.visit import Visit, Voice
-from voice2music.ui.words import Words, words_in
+from voice2music.ui.words import Said, Words, words_in
 
 WHOLE = 45.0  # s; of a longer file only the first FIRST seconds are used until they are changed
 FIRST = 30.0
 SURE, LIKELY = 0.6, 0.3  # confidence from which a thing is said plainly, and with "probably"
-NOISY = 15.0  # dB of voice over noise under which taking the noise off is offered
-MUSIC_BEHIND = 0.5
 
 View = dict[str, Any]
+
+
+def stopping(heard: Analysis, words: Words) -> str:
+    """Why no music can be made from this voice, "" where it can."""
+    grave = [finding for finding in heard.findings if finding.severity == "stop"]
+    return finding_text(grave[0], words) if grave else ""
 
 
 class Sing:
@@ -54,7 +61,9 @@ class Sing:
     def from_take(self, visit: Visit, event: View) -> Iterator[View]:
         """A take's tune becomes the voice: the voice it followed, or else its own music."""
         kept = visit.take(str(event.get("take", "")))
-        title = words_in(visit.language)("voice.of_take", title=kept.title)
+        title = words_in(visit.language)(
+            "voice.of_take", title=take_title(kept, words_in(visit.language), self.backend)
+        )
         if kept.source is None:
             yield from self._take_in(visit, kept.take.music, title, None)
             return
@@ -131,13 +140,13 @@ class Sing:
         if "whole" not in voice.files:
             voice.files["whole"] = write(voice.whole, visit.file(".wav"))
         voice.files.pop("corrected", None)
-        voice = visit.voice = replace(voice, source=None, analysis=None, cleaned="")
+        voice = visit.voice = replace(voice, source=None, analysis=None, cleaned=None)
         yield self.view(visit)
         cleaned = self.backend.clean(voice.part, voice.separate, voice.denoise)
         analysis = self.backend.analyse(cleaned.clip, voice.part_guide)
         if visit.voice is not voice:
             return  # another recording came in meanwhile
-        visit.voice = replace(voice, source=cleaned.clip, analysis=analysis, cleaned=cleaned.words)
+        visit.voice = replace(voice, source=cleaned.clip, analysis=analysis, cleaned=cleaned)
         yield self.view(visit)
 
     def _uploaded(self, path: str) -> Path:
@@ -176,7 +185,6 @@ class Sing:
 
 def heard_view(voice: Voice, heard: Analysis, words: Words) -> View:
     """Facts, picture and findings of an analysis, in the visitor's words."""
-    stopped = any(finding.severity == "stop" for finding in heard.findings)
     return {
         "facts": facts(heard, words) if heard.notes else [],
         "roll": plots.piano_roll(heard) if heard.notes else "",
@@ -184,17 +192,25 @@ def heard_view(voice: Voice, heard: Analysis, words: Words) -> View:
         "findings": [
             {"severity": f.severity, "text": finding_text(f, words)} for f in heard.findings
         ],
-        "cleaned": voice.cleaned,
+        "cleaned": cleaned_text(voice.cleaned, words),
         "offer": _offers(voice, heard, words),
-        "can_correct": bool(heard.notes) and not stopped,
+        "can_correct": bool(heard.notes) and not stopping(heard, words),
     }
 
 
 def finding_text(finding: Finding, words: Words) -> str:
     """A finding in the visitor's language; the English sentence where there is none."""
-    if words.language == "en":
-        return finding.text
-    return words.get(f"finding.{finding.code}", finding.text, **dict(finding.values))
+    values = dict(finding.values)
+    code = f"{finding.code}_{values['where']}" if "where" in values else finding.code
+    return words.get(f"finding.{code}", finding.text, **values)
+
+
+def cleaned_text(cleaned: Cleaned | None, words: Words) -> str:
+    """What clean-up did, in the visitor's language."""
+    if cleaned is None or words.language == "en" or not (cleaned.separated or cleaned.denoised):
+        return cleaned.words if cleaned else ""
+    parts = [words("cleaned.separated", model=cleaned.model)] if cleaned.separated else []
+    return " ".join([*parts, words("cleaned.denoised")] if cleaned.denoised else parts)
 
 
 def facts(heard: Analysis, words: Words) -> list[View]:
@@ -242,7 +258,7 @@ def note_text(midi: int, key: Key, words: Words) -> str:
     return f"{_class_text(midi % 12, key, words)}{midi // 12 - 1}"
 
 
-def guide_of(values: Any) -> Guide | None:
+def guide_of(values: View | None) -> Guide | None:
     """The guide beat that the browser measured, checked.
 
     Raises:
@@ -284,7 +300,7 @@ def _roll_label(heard: Analysis, words: Words) -> str:
 
 def _offers(voice: Voice, heard: Analysis, words: Words) -> list[View]:
     """Clean-up that can be undone or would help."""
-    if voice.cleaned:
+    if voice.cleaned is not None and (voice.cleaned.separated or voice.cleaned.denoised):
         return [{"what": "undo", "text": words("heard.clean_undo")}]
     offers = []
     if heard.accompaniment >= MUSIC_BEHIND and voice.separate != "yes":
@@ -296,5 +312,5 @@ def _offers(voice: Voice, heard: Analysis, words: Words) -> list[View]:
 
 def _voice(visit: Visit) -> Voice:
     if visit.voice is None:
-        raise BadRequest(words_in(visit.language)("listen.nothing_chosen"))
+        raise Said(words_in(visit.language)("listen.nothing_chosen"))
     return visit.voice

@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 from voice2music.analysis import Analysis
 from voice2music.chords import Key
+from voice2music.cleaning import Cleaned
 from voice2music.clip import Clip
-from voice2music.errors import BadRequest
 from voice2music.request import Decision, Guide, Request
 from voice2music.rhythm import Grid
 from voice2music.take import Take, remove
-from voice2music.ui.words import words_in
+from voice2music.ui.words import Said, words_in
 
 MOST_TAKES = 24  # kept per visit; the oldest go first
 
@@ -33,7 +33,7 @@ class Voice:
         corrected: whether the tidied tune is used.
         source: the part in use after clean-up; None until it was heard.
         analysis: of `source`.
-        cleaned: what clean-up did, in words.
+        cleaned: what clean-up did, once it was done.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Voice:
     corrected: bool = False
     source: Clip | None = None
     analysis: Analysis | None = None
-    cleaned: str = ""
+    cleaned: Cleaned | None = None
     files: dict[str, Path] = field(default_factory=dict)
 
     @property
@@ -163,7 +163,7 @@ class Visit:
             BadRequest: it is not of this visit, or was dropped to make room.
         """
         if key not in self.kept:
-            raise BadRequest(words_in(self.language)("listen.unknown_take"))
+            raise Said(words_in(self.language)("listen.unknown_take"))
         return self.kept[key]
 
     def keep(self, kept: Kept) -> None:

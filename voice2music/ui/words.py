@@ -6,6 +6,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from voice2music.errors import VoiceToMusicError
+
+
+class Said(VoiceToMusicError):
+    """A sentence that is already in the visitor's language."""
+
+    code = "said"
+
+
 FOLDER = Path(__file__).parent / "translations"
 LANGUAGES = (("en", "English"), ("fr", "Français"), ("ar", "العربية"))
 DEFAULT = "en"

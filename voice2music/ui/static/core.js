@@ -85,6 +85,14 @@ window.v2m = window.v2m || {};
     return decoded.get(url);
   };
 
+  /** "Make music" was pressed: sound may start from here on; on a phone, show where it will. */
+  v2m.begin = () => {
+    v2m.audio();
+    const room = document.getElementById("listen");
+    if (room.getBoundingClientRect().top > window.innerHeight * 0.7)
+      room.scrollIntoView({ behavior: "smooth", block: "start" });
+  };
+
   /** Hand a finished file to the browser's downloads. */
   v2m.courier = (element, props, watch) => {
     watch("value", () => {

@@ -1,0 +1,70 @@
+"""Serving the page: where, how safely, and what is cleaned up afterwards."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voice2music.clip import Limits
+from voice2music.ui import page, theme
+from voice2music.ui.backend import installed
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the page is to be found; see `voice2music.ui.launch`."""
+
+    host: str | None
+    port: int | None
+    phone: bool
+
+
+def serve(address: Address, mcp: bool, open_page: bool, jobs: int, limits: Limits) -> None:
+    """Serve until interrupted; the visitors' files are gone afterwards."""
+    where = _on_the_network(address) if address.phone else _plain(address)
+    with tempfile.TemporaryDirectory(prefix="voice2music-") as folder:
+        root = Path(folder)
+        blocks = page.build(installed(), root, limits, jobs)
+        blocks.queue(max_size=page.WAITING_EVENTS).launch(
+            **where, **options(root, limits), mcp_server=mcp, inbrowser=open_page
+        )
+
+
+def options(root: Path, limits: Limits) -> dict[str, Any]:
+    """What `launch` is told in any case.
+
+    Args:
+        root: the visitors' files, each visit in a folder whose name nobody can guess; Gradio
+            serves nothing else but its own uploads.
+    """
+    return {
+        "theme": theme.theme(),
+        "css": theme.css(),
+        "head": theme.head(),
+        "allowed_paths": [str(root)],
+        "max_file_size": limits.max_bytes,
+        "footer_links": [],
+        "ssr_mode": False,
+        "show_error": True,
+        "run_history": False,
+    }
+
+
+def _plain(address: Address) -> dict[str, Any]:
+    return {"server_name": address.host, "server_port": address.port}
+
+
+def _on_the_network(address: Address) -> dict[str, Any]:
+    """HTTPS with our own certificate, as browsers give their microphone to nothing less."""
+    from voice2music import phone
+
+    host = phone.lan_address()
+    pair = phone.certificate(host)
+    print(phone.qr(f"https://{host}:{address.port or 7860}"))
+    return {
+        "server_name": "0.0.0.0",
+        "server_port": address.port,
+        "ssl_certfile": str(pair.certificate),
+        "ssl_keyfile": str(pair.key),
+        "ssl_verify": False,  # Gradio's own check of the page; the certificate is our own
+    }
