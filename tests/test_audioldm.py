@@ -13,6 +13,7 @@ from tiny_audioldm import build_tiny_audioldm, strip_to_text_only
 
 from voice2music.clip import Clip
 from voice2music.engines.audioldm import AudioLDM, load
+from voice2music.engines.audioldm.parts import load_parts
 from voice2music.engines.audioldm.spectrogram import log_mel
 from voice2music.engines.base import Conditioning, Melody, Part, Rendition, Settings
 from voice2music.errors import (
@@ -383,6 +384,56 @@ def test_a_part_that_lacks_weights_is_refused(
     save_file(weights, file, {"format": "pt"})
     with pytest.raises(CorruptCheckpoint, match="lacks 1 of the model's weights"):
         load(folder, "cpu")
+
+
+def test_files_of_older_libraries_load_the_same(folders: dict[str, Path], tmp_path: Path) -> None:
+    """diffusers once called a VAE's attention weights query, key, value and proj_attn; older
+    transformers did not save buffers that follow from the configuration."""
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(folders["plain"], tmp_path / "old"))
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    buffers = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
+    renamed = dropped = 0
+    for part in ("vae", "text_encoder", "audio_tower"):
+        file = next((folder / part).glob("*.safetensors"))
+        weights = {
+            key: value for key, value in load_file(file).items() if not key.endswith(buffers)
+        }
+        dropped += len(load_file(file)) - len(weights)
+        if part == "vae":
+            for new, old in names.items():
+                renamed += sum(new in key for key in weights)
+                weights = {key.replace(new, old): value for key, value in weights.items()}
+        save_file(weights, file, {"format": "pt"})
+    assert renamed == 16
+    assert dropped == 7
+    given = asked(voice=hum(60, 64))
+    start = Settings(steps=4, start_from="voice", strength=0.5)
+    np.testing.assert_allclose(
+        sound(load(folder, "cpu"), given, start),
+        sound(load(folders["plain"], "cpu"), given, start),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet/diffusion_pytorch_model.safetensors", "unet/config.json", "vae/config.json",
+        "vocoder/model.safetensors", "text_encoder/config.json", "tokenizer/tokenizer.json",
+        "scheduler/scheduler_config.json", "audio_tower/config.json", "audio_tower/captions.json",
+        "audio_tower/model.safetensors", "audio_tower/preprocessor_config.json",
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_a_named_error(
+    folders: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(folders["plain"], tmp_path / "damaged"))
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(CorruptCheckpoint, match=name.split("/")[0]):
+        load_parts(folder)
 
 
 def test_weights_that_are_not_numbers_are_reported(folders: dict[str, Path]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from voice2music.clip import Clip
+from voice2music.engines.audioldm.reading import damage_named, transformers_model
 from voice2music.engines.audioldm.spectrogram import mel_filters
 from voice2music.errors import CorruptCheckpoint, MissingCheckpoint
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
         ClapAudioModelWithProjection,
         ClapModel,
         ClapTextModelWithProjection,
-        PreTrainedModel,
         PreTrainedTokenizerBase,
     )
 
@@ -256,47 +256,18 @@ def load_audio_tower(
             f"'{path.name}' holds no CLAP audio tower (no config.json). Give a ClapModel folder "
             f"or a laion_clap .pt file."
         )
-    features = AudioFeatures.read(path / "preprocessor_config.json")
-    if json.loads((path / "config.json").read_text()).get("model_type") == "clap":
-        return whole(pretrained("ClapModel", path), tokenizer, features)
-    values = json.loads((path / "captions.json").read_text())
-    if tuple(values["captions"]) != CAPTIONS:
+    with damage_named(path):
+        features = AudioFeatures.read(path / "preprocessor_config.json")
+        kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
+    if kind == "clap":
+        return whole(transformers_model("ClapModel", path), tokenizer, features)
+    with damage_named(path):
+        values = json.loads((path / "captions.json").read_text(encoding="utf-8"))
+        captions, embeddings = tuple(values["captions"]), torch.tensor(values["embeddings"])
+    if captions != CAPTIONS:
         raise CorruptCheckpoint(
             f"'{path.name}' was saved with other test captions, so its text tower cannot be "
             f"compared. Convert the audio tower again."
         )
-    model = pretrained("ClapAudioModelWithProjection", path)
-    return AudioTower(model, features, torch.tensor(values["embeddings"]))
-
-
-def pretrained(kind: str, folder: Path) -> "PreTrainedModel":
-    """A transformers model of a local folder, whole, in float32 and evaluation mode.
-
-    Raises:
-        CorruptCheckpoint: weights are missing, of other shapes, or unreadable.
-    """
-    import transformers
-
-    try:
-        model, info = getattr(transformers, kind).from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CorruptCheckpoint(f"'{folder.name}' cannot be read as a {kind}: {error}") from error
-    check_whole(folder, info)
-    return model.eval()
-
-
-def check_whole(folder: Path, info: dict[str, Any]) -> None:
-    """Refuse a model of which parts would be left random.
-
-    Raises:
-        CorruptCheckpoint: weights are missing or of another shape.
-    """
-    lacking = [key for key in info["missing_keys"] if "position_ids" not in key]
-    lacking += [str(key) for key in info["mismatched_keys"]]
-    if lacking:
-        raise CorruptCheckpoint(
-            f"'{folder.name}' lacks {len(lacking)} of the model's weights, {lacking[0]!r} among "
-            f"them. Fetch or copy the checkpoint again."
-        )
+    model = transformers_model("ClapAudioModelWithProjection", path)
+    return AudioTower(model, features, embeddings)

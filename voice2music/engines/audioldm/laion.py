@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from voice2music.engines.audioldm.reading import COMPUTED
 from voice2music.errors import CorruptCheckpoint, MissingCheckpoint
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def read_laion(path: Path, trust: bool = False) -> "ClapModel":
         missing, unexpected = model.load_state_dict(renamed(weights), strict=False)
     except (KeyError, RuntimeError) as error:
         raise CorruptCheckpoint(f"'{path.name}' is not a whole laion_clap: {error}") from error
-    lacking = [key for key in missing if not UNUSED.search(key)]
+    lacking = [key for key in missing if not key.endswith(COMPUTED)]
     if lacking or unexpected:
         raise CorruptCheckpoint(
             f"'{path.name}' does not fit laion_clap's layout: lacks {lacking[:3]}, "

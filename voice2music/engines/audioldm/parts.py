@@ -13,18 +13,21 @@ from voice2music.engines.audioldm.clap import (
     AudioFeatures,
     AudioTower,
     TextTower,
-    check_whole,
     load_audio_tower,
-    pretrained,
     whole,
 )
 from voice2music.engines.audioldm.layout import Layout
+from voice2music.engines.audioldm.reading import (
+    damage_named,
+    diffusers_model,
+    transformers_model,
+)
 from voice2music.engines.audioldm.sampling import downsampling
 from voice2music.engines.audioldm.spectrogram import MelSettings
 from voice2music.errors import CorruptCheckpoint, MissingCheckpoint
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, ModelMixin, UNet2DConditionModel
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.configuration_utils import FrozenDict
     from transformers import SpeechT5HifiGan
 
@@ -141,9 +144,9 @@ def load_parts(
         layout = Layout.read(folder)
         text = _text_tower(folder)
         tower = _audio_tower(folder, text, audio_tower, trust) if layout.clap != "words" else None
-        vae = _diffusers("AutoencoderKL", folder / "vae", torch.float32)
-        unet = _diffusers("UNet2DConditionModel", folder / "unet", _dtype(device, precision))
-        vocoder = pretrained("SpeechT5HifiGan", folder / "vocoder")
+        vae = diffusers_model("AutoencoderKL", folder / "vae", torch.float32)
+        unet = diffusers_model("UNet2DConditionModel", folder / "unet", _dtype(device, precision))
+        vocoder = transformers_model("SpeechT5HifiGan", folder / "vocoder")
     deaf = "" if layout.clap == "words" else _why_deaf(tower, text)
     if tower and deaf:
         log.warning("%s: %s", folder.name, deaf)
@@ -223,13 +226,12 @@ def _text_tower(folder: Path) -> TextTower:
     from transformers import AutoConfig, AutoTokenizer
 
     place = folder / "text_encoder"
-    try:
+    with damage_named(place):
         kind = AutoConfig.from_pretrained(place, local_files_only=True).model_type
+    with damage_named(folder / "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise CorruptCheckpoint(f"'{folder.name}': no CLAP text tower ({error}).") from error
-    model = pretrained("ClapModel" if kind == "clap" else "ClapTextModelWithProjection", place)
-    return TextTower(model, tokenizer)
+    name = "ClapModel" if kind == "clap" else "ClapTextModelWithProjection"
+    return TextTower(transformers_model(name, place), tokenizer)
 
 
 def _audio_tower(
@@ -244,26 +246,8 @@ def _audio_tower(
     return None
 
 
-def _diffusers(kind: str, place: Path, dtype: torch.dtype) -> "ModelMixin":
-    """A diffusers model of a local folder, whole and in evaluation mode."""
-    import diffusers
-
-    try:
-        model, info = getattr(diffusers, kind).from_pretrained(
-            place, local_files_only=True, torch_dtype=dtype, output_loading_info=True
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CorruptCheckpoint(
-            f"'{place.parent.name}/{place.name}' cannot be read ({error}). Fetch it again."
-        ) from error
-    check_whole(place, info)
-    return model.eval()
-
-
 def _schedule(place: Path) -> "FrozenDict":
     from diffusers import DDIMScheduler
 
-    try:
+    with damage_named(place):
         return DDIMScheduler.from_pretrained(place, local_files_only=True).config
-    except (OSError, ValueError) as error:
-        raise CorruptCheckpoint(f"'{place.parent.name}': no noise schedule ({error}).") from error
