@@ -6,7 +6,7 @@ of one key (all but its length and loudness) is worked out once.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,9 @@ FASTEST_RELEASE = 0.015  # s; anything shorter clicks
 CHOKE = 0.03  # s in which a closed hi-hat silences an open one
 LONGEST_STROKE = 5.0  # s for which a drum may ring
 VIBRATO_RATE, VIBRATO_DELAY, VIBRATO_RISE = 5.4, 0.25, 0.4  # Hz, s, s
-FILTER_BLOCK = 256  # samples between two positions of a moving filter
+FILTER_BLOCK = 512  # samples between two positions of a moving filter
 OPEN = 13_400  # cents; a low-pass at or above this is left out
-VELOCITY_TO_CUTOFF = -2400  # cents at velocity 0, the specification's default (8.4.2)
+VELOCITY_TO_CUTOFF = -1200  # cents at velocity 0; half the specification's default, which is dull
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,19 @@ class Sampler:
         seconds: float,
         pan: float = 0.0,
         vibrato: float = 0.0,
+        gains: Mapping[int, float] | None = None,
     ) -> Array:
         """The notes as sound, shape (2, samples), `seconds` long; what rings past that is cut.
 
         Args:
             program: GM program from 0, or the drum kit's when `drums`.
+            gains: linear gain by key, to balance the drums of a kit.
             pan: -1 left to 1 right, added to the instrument's own.
             vibrato: depth in cents; it sets in after a moment, as a player's does.
         """
-        preset = self._bank.preset(program, drums)
         out = np.zeros((2, round(seconds * self._rate)), np.float32)
-        for (zone, softness, bend), voices in self._voices(preset, notes, drums).items():
+        grouped = self._voices(program, notes, drums, gains or {})
+        for (zone, softness, bend), voices in grouped.items():
             longest = max(voice.seconds + 0.6 * voice.release for voice in voices)
             wave = self._sounding(zone, softness, bend, longest, vibrato)
             sides = np.array(_sides(zone.pan + pan), np.float32)
@@ -72,23 +74,36 @@ class Sampler:
         return out
 
     def _voices(
-        self, preset: int, notes: Sequence[PlayedNote], drums: bool
+        self,
+        program: int,
+        notes: Sequence[PlayedNote],
+        drums: bool,
+        gains: Mapping[int, float],
     ) -> dict[tuple[Zone, int, float], list[_Voice]]:
         """Every zone that sounds, with its filter step and bend, and when it does."""
         grouped: dict[tuple[Zone, int, float], list[_Voice]] = defaultdict(list)
-        ends = _choked(self._bank, preset, notes) if drums else {}
+        struck = [self._zones(program, drums, note) for note in notes]
+        ends = _choked(notes, struck) if drums else {}
         for index, note in enumerate(notes):
-            softness = round((127 - note.velocity) / 16)
-            for zone in self._bank.zones(preset, note.midi, note.velocity):
+            softness = 0 if drums else round((127 - note.velocity) / 16)
+            for zone in struck[index]:
                 held = note.offset - note.onset
                 release = max(min(zone.volume.release, 2.5), FASTEST_RELEASE)
                 if drums:
                     held = min(ends.get(index, LONGEST_STROKE), LONGEST_STROKE)
                     release = CHOKE
-                gain = zone.gain * (note.velocity / 127) ** 2
+                gain = zone.gain * (note.velocity / 127) ** 2 * gains.get(note.midi, 1.0)
                 voice = _Voice(note.onset, held, gain, release)
                 grouped[zone, softness, note.bend].append(voice)
         return grouped
+
+    def _zones(self, program: int, drums: bool, note: PlayedNote) -> tuple[Zone, ...]:
+        """What sounds for a note; a drum that a kit lacks is taken from the standard kit."""
+        preset = self._bank.preset(program, drums)
+        zones = self._bank.zones(preset, note.midi, note.velocity)
+        if not zones and drums:
+            zones = self._bank.zones(self._bank.preset(0, True), note.midi, note.velocity)
+        return zones
 
     def _add(self, out: Array, wave: Array, voice: _Voice, sides: Array) -> None:
         """One note: `wave` up to its end, then its release, into `out`."""
@@ -134,7 +149,7 @@ class Sampler:
     ) -> Array:
         """The recording at its pitch, `length` samples of output."""
         step = zone.ratio / self._rate * 2 ** (bend / 1200)
-        phase: NDArray[np.float64] = np.arange(length) * step
+        phase: NDArray[np.float64] = np.arange(length, dtype=np.float64) * step
         if vibrato or (sweep is not None and zone.sweep_pitch):
             cents = np.zeros(length)
             if vibrato:
@@ -142,7 +157,7 @@ class Sampler:
             if sweep is not None:
                 cents += zone.sweep_pitch * sweep
             steps = step * 2 ** (cents / 1200)
-            phase = np.cumsum(steps) - steps
+            phase = np.asarray(np.cumsum(steps) - steps, np.float64)
         source = _unrolled(self._bank.samples(zone.sample), zone, int(phase[-1]) + 4)
         return _interpolated(source, phase)
 
@@ -177,17 +192,15 @@ class Sampler:
         return np.asarray(rise * 10 ** (-5 * share), np.float32)
 
 
-def _choked(bank: Bank, preset: int, notes: Sequence[PlayedNote]) -> dict[int, float]:
+def _choked(notes: Sequence[PlayedNote], struck: Sequence[tuple[Zone, ...]]) -> dict[int, float]:
     """For notes of an exclusive class: seconds until the next note of that class cuts them off."""
     last: dict[int, int] = {}
     ends: dict[int, float] = {}
     for index in sorted(range(len(notes)), key=lambda i: notes[i].onset):
-        note = notes[index]
-        for group in {zone.exclusive for zone in bank.zones(preset, note.midi, note.velocity)}:
-            if group:
-                if group in last:
-                    ends[last[group]] = note.onset - notes[last[group]].onset
-                last[group] = index
+        for group in {zone.exclusive for zone in struck[index]} - {0}:
+            if group in last:
+                ends[last[group]] = notes[index].onset - notes[last[group]].onset
+            last[group] = index
     return ends
 
 

@@ -16,11 +16,11 @@ from typing import Any, Literal
 from voice2music.errors import BadRequest
 from voice2music.gm import DRUMS, KITS, PROGRAMS
 
-Kind = Literal["bass", "walk", "comp", "arpeggio", "pad", "power", "answer"]
+Kind = Literal["bass", "walk", "comp", "arpeggio", "pad", "power", "answer", "unison"]
 Colour = Literal["triads", "sevenths", "dominant", "power"]
 Ending = Literal["ring", "stab"]
-KINDS = ("bass", "walk", "comp", "arpeggio", "pad", "power", "answer")
-PATTERN_BEATS = 4  # beats in a bar of a pattern, unless the style itself is in another metre
+KINDS = ("bass", "walk", "comp", "arpeggio", "pad", "power", "answer", "unison")
+WIDTH = 0.4  # of everything but the lead, the bass and the drums, unless the style says otherwise
 
 Bar = str
 """One bar of a pattern, a character per step."""
@@ -39,6 +39,7 @@ class Instrument:
         level: loudness while it plays, LUFS, before the whole is brought to its level.
         room: share of reverb, 0 dry to 1.
         vibrato: depth in cents.
+        width: how far it spreads to both sides, 0 a point to 1.
     """
 
     program: int
@@ -48,6 +49,7 @@ class Instrument:
     level: float = -20.0
     room: float = 0.5
     vibrato: float = 0.0
+    width: float = 0.0
 
     @property
     def name(self) -> str:
@@ -141,6 +143,7 @@ class Style:
         loose: standard deviation of a player's timing, seconds.
         colour: how triads are enriched.
         room_seconds: reverberation time.
+        treble: dB by which the highs of the whole are lifted or, negative, lowered.
         phrase: bars per phrase; `fill_every` so many bars the drummer plays a fill.
         ending: the last chord rings, or is cut short.
         intro: players that play before the singer's first note, where there are bars for it.
@@ -159,6 +162,7 @@ class Style:
     loose: float
     colour: Colour
     room_seconds: float
+    treble: float
     phrase: int
     fill_every: int
     ending: Ending
@@ -254,10 +258,12 @@ def _layer(data: Mapping[str, Any], steps: int) -> Layer:
     if data["kind"] not in KINDS:
         raise ValueError(f"kind {data['kind']!r} is none of {', '.join(KINDS)}")
     patterns = tuple(bars(pattern, steps) for pattern in data["patterns"])
-    return Layer(data["name"], data["kind"], _instrument(data), patterns, **own, **times)
+    deep = data["kind"] in ("bass", "walk")
+    instrument = _instrument({"width": 0.0 if deep else WIDTH} | dict(data))
+    return Layer(data["name"], data["kind"], instrument, patterns, **own, **times)
 
 
-_PLACE = ("low", "high", "pan", "level", "room", "vibrato")
+_PLACE = ("low", "high", "pan", "level", "room", "vibrato", "width")
 
 
 def _instrument(data: Mapping[str, Any]) -> Instrument:
