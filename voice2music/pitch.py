@@ -9,11 +9,12 @@ There is no speech detector in front of it: those score humming as silence.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter, uniform_filter1d
+from scipy.ndimage import uniform_filter1d
 
 from voice2music.clip import Clip
 
@@ -29,6 +30,9 @@ LOUD_PERCENTILE = 99.9  # a single click must not set the level
 WHISTLED = 1_900.0  # Hz; from here on the half-speed pass is trusted
 DYNAMICS = 40.0  # dB under the clip's loud frames at which a tone is a tail, hum or bleed, not song
 SHORTEST = 0.040  # s; a shorter voiced stretch is a click of the tongue or a bump of the microphone
+
+SHORT_SLIP = 0.10  # s; held for less, a leap is a slip where the spectrum cannot tell
+ODD = -20.0  # dB of the odd harmonics in all, over which the lower octave is the right one
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +84,7 @@ def track(clip: Clip) -> Pitch:
     if _whistles(samples, confidence, level):
         midi, confidence = _with_whistle(midi, confidence, samples, frames)
     voiced = _voiced(confidence, level)
-    midi = _without_octave_slips(midi, voiced)
+    midi = _without_octave_slips(midi, voiced, halved)
     f0 = np.where(voiced, 440.0 * 2.0 ** ((midi - 69.0) / 12.0), 0.0)
     return Pitch(f0.astype(np.float32), confidence.astype(np.float32))
 
@@ -201,21 +205,55 @@ def stretches(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _without_octave_slips(
-    midi: NDArray[np.float64], voiced: NDArray[np.bool_]
+    midi: NDArray[np.float64], voiced: NDArray[np.bool_], clip: Clip
 ) -> NDArray[np.float64]:
-    """Short jumps of an octave (or a twelfth) that return to where they came from, moved back.
+    """Leaps of an octave or a twelfth from one frame to the next, and back, undone.
 
-    A frame is moved when it lies within 60 cents of an octave or a twelfth from the median of the
-    surrounding 0.41 s of singing; melodies seldom leap so far, and never back within 0.2 s.
+    A voice needs several frames for such a leap (octave leaps of a synthetic singer never show
+    one), so it is the tracker that leaps. What lies between two opposite leaps is moved back when
+    the spectrum tells the other octave.
     """
-    sung = np.flatnonzero(voiced)
-    if len(sung) < 3:
-        return midi
-    near = median_filter(midi[sung], size=min(41, len(sung)), mode="nearest")
-    away = midi[sung] - near
     out = midi.copy()
-    for interval in (12.0, 19.02):
-        for sign in (1.0, -1.0):
-            slipped = np.abs(away - sign * interval) < 0.6
-            out[sung[slipped]] -= sign * interval
+    for first, last in stretches(voiced):
+        edges = [first, *(first + 1 + np.flatnonzero(_leaps(np.diff(midi[first:last])))), last]
+        for index, (start, end) in enumerate(pairwise(edges)):
+            # Leaps are looked up in `out`: one that was undone is none any more.
+            up = out[start] - out[start - 1] if start > first else np.nan
+            down = out[end - 1] - out[end] if end < last else np.nan
+            before = start - edges[index - 1] if index else 0
+            after = edges[index + 2] - end if end < last else 0
+            if start > first and end < last:
+                slipped = _leaps(up) and abs(up - down) < 1.0
+                slipped = slipped and _is_slip(clip, out, start, end, up)
+            else:  # at an end of the singing, a short piece beside a longer one
+                slipped = end - start <= SHORT_SLIP / HOP and before + after >= 2 * (end - start)
+                slipped = slipped and bool(_leaps(up) or _leaps(down))
+            if slipped:
+                interval = up if start > first else down
+                out[start:end] -= np.sign(interval) * (19.02 if abs(interval) > 15 else 12.0)
     return out
+
+
+def _leaps(steps: NDArray[np.float64] | float) -> NDArray[np.bool_]:
+    """Which steps are an octave or a twelfth; NaN is none."""
+    size = np.abs(steps)
+    return np.asarray((np.abs(size - 12.0) < 0.7) | (np.abs(size - 19.02) < 0.7))
+
+
+def _is_slip(clip: Clip, midi: NDArray[np.float64], start: int, end: int, interval: float) -> bool:
+    """Whether frames tracked an octave too high (or low) really are: the odd harmonics tell.
+
+    A tone has energy at the odd multiples of its f0; one an octave above it has none there.
+    """
+    if abs(interval) > 15.0:
+        return end - start <= SHORT_SLIP / HOP
+    at = int((start + end) / 2 * HOP * clip.rate)
+    low = 440.0 * 2.0 ** ((float(np.median(midi[start:end])) - max(interval, 0.0) - 69.0) / 12.0)
+    length = round(0.08 * clip.rate)
+    around = clip.samples[0, max(0, at - length // 2) :][:length]
+    harmonics = low * np.arange(1, 9)
+    turns = np.arange(len(around)) / clip.rate * harmonics[harmonics < clip.rate / 2, None]
+    windowed = around * np.hanning(len(around))
+    energy = np.square(np.abs(np.exp(-2j * np.pi * turns) @ windowed))
+    odd = 10 * np.log10(energy[::2].sum() / max(energy.sum(), 1e-20) + 1e-9)
+    return bool(odd > ODD) if interval > 0 else bool(odd < ODD)
