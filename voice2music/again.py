@@ -1,6 +1,5 @@
 """Making a take again from its JSON, bit for bit on the same machine."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,7 @@ from voice2music import pipeline
 from voice2music.clip import Limits, read
 from voice2music.errors import BadManifest
 from voice2music.request import Request
-from voice2music.take import FORMAT, Take, sha256
-
-LARGEST_JSON = 1 << 20  # bytes
+from voice2music.take import Take, read_record, sha256
 
 
 @dataclass(frozen=True)
@@ -46,26 +43,6 @@ def again(record_file: Path, out: Path, *, load: pipeline.Load | None = None) ->
             same = sha256(event.music) == record["music"]["sha256"]
             return Again(event, same)
     raise AssertionError("the pipeline ended without a take")
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """A take's JSON, checked.
-
-    Raises:
-        BadManifest: not there, not JSON, not a take's.
-    """
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise BadManifest(f"'{path.name}' is too large to be a take's JSON.")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadManifest(f"'{path.name}' cannot be read as a take's JSON: {error}") from error
-    needed = {"format", "engine", "seed", "request", "input", "music"}
-    if not isinstance(record, dict) or needed - set(record) or record["format"] != FORMAT:
-        raise BadManifest(
-            f"'{path.name}' is not a take's JSON of this version. Choose the .json beside a take."
-        )
-    return record
 
 
 def _request(record: dict[str, Any]) -> Request:

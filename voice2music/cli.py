@@ -230,6 +230,27 @@ def again(
 
 
 @app.command()
+def evaluate(
+    takes: Annotated[Path, typer.Argument(help="Folder of takes with their JSON.")],
+    out: Annotated[Path | None, typer.Option(help="Markdown file; standard output if absent.")] = (
+        None
+    ),
+) -> None:
+    """Measure a folder of takes: melody, chords, key, tempo, beat, each with floor and ceiling."""
+    from voice2music.engines import band
+    from voice2music.evaluation import report
+
+    with _errors():
+        table = report.markdown(
+            report.evaluate(report.cases(takes, band.load())), f"voice2music evaluate {takes}"
+        )
+        if out is None:
+            typer.echo(table, nl=False)
+        else:
+            out.write_text(table, encoding="utf-8")
+
+
+@app.command()
 def styles() -> None:
     """List the genres."""
     from voice2music.styles import styles as all_styles

@@ -14,13 +14,14 @@ from typing import Any
 from voice2music import __version__
 from voice2music.clip import Clip, write
 from voice2music.engines.base import Description, Rendition
-from voice2music.errors import CannotSave
+from voice2music.errors import BadManifest, CannotSave
 from voice2music.harmony import ChordSpan
 from voice2music.request import Request
 from voice2music.score import Follow
 
 FORMAT = 1  # of the JSON
 PACKAGES = ("numpy", "scipy", "soxr", "swift-f0", "symusic", "torch", "transformers", "diffusers")
+LARGEST_JSON = 1 << 20  # bytes
 LONGEST_NAME = 60  # characters of a file name that come from the input's own
 
 
@@ -126,6 +127,26 @@ def save(made: Made, folder: Path, name: str) -> Take:
         return _saved(made, folder, _free_stem(folder, made, safe_name(name)))
     except OSError as error:
         raise _cannot_save(folder, error) from error
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A take's JSON, checked.
+
+    Raises:
+        BadManifest: not there, not JSON, not a take's.
+    """
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise BadManifest(f"'{path.name}' is too large to be a take's JSON.")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadManifest(f"'{path.name}' cannot be read as a take's JSON: {error}") from error
+    needed = {"format", "engine", "seed", "request", "input", "music"}
+    if not isinstance(record, dict) or needed - set(record) or record["format"] != FORMAT:
+        raise BadManifest(
+            f"'{path.name}' is not a take's JSON of this version. Choose the .json beside a take."
+        )
+    return record
 
 
 def _saved(made: Made, folder: Path, stem: str) -> Take:

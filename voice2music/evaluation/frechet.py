@@ -1,0 +1,119 @@
+"""Fréchet distance between two sets of embeddings (FAD, when the embeddings are of audio)."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voice2music.clip import Clip
+
+Matrix = NDArray[np.float64]
+
+
+def frechet_distance(one: Matrix, other: Matrix) -> float:
+    """Squared Fréchet (2-Wasserstein) distance of the Gaussians fitted to two sets.
+
+    |m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2)), the trace of the root from the eigenvalues
+    of S1^(1/2) S2 S1^(1/2), which are real and not negative, so that no imaginary part is thrown
+    away. In float64 throughout.
+
+    Args:
+        one, other: shape (n, dimensions), n >= 2; with n below the dimensions the covariances are
+            singular and the distance is biased upwards: print n beside it.
+    Raises:
+        ValueError: fewer than two rows, or dimensions that differ.
+    Source: Dowson and Landau 1982; Kilgour et al. 2019 (FAD).
+    """
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1]:
+        raise ValueError(f"embeddings of shapes {one.shape} and {other.shape}")
+    if min(len(one), len(other)) < 2:
+        raise ValueError("a covariance needs at least two embeddings")
+    first, second = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
+    first, second = np.atleast_2d(first), np.atleast_2d(second)
+    root = _root(first)
+    cross = np.linalg.eigvalsh(root @ second @ root)
+    shift = one.mean(axis=0) - other.mean(axis=0)
+    spread = np.trace(first) + np.trace(second) - 2 * np.sqrt(np.maximum(cross, 0)).sum()
+    return float(shift @ shift + max(spread, 0.0))
+
+
+def extrapolated(one: Matrix, other: Matrix, *, seed: int = 0, points: int = 8) -> float:
+    """The distance for unlimited samples: a line through distances at growing n, over 1 / n.
+
+    Args:
+        one: the set that is subsampled (the takes); `other` stays whole (the reference).
+    Source: "FAD infinity" after Chong and Forsyth 2020; Gui et al. 2024.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = np.unique(np.linspace(max(2, len(one) // 4), len(one), points).astype(int))
+    distances = [
+        frechet_distance(one[rng.choice(len(one), n, replace=False)], other) for n in sizes
+    ]
+    if len(sizes) < 2:
+        return distances[0]
+    slope_and_limit = np.polyfit(1 / sizes, distances, 1)
+    return float(slope_and_limit[1])
+
+
+def clap_embeddings(clips: Iterable[Clip], folder: Path) -> Matrix:
+    """Audio embeddings by a CLAP model, unit length, shape (clips, dimensions).
+
+    Args:
+        folder: a transformers `ClapModel` with its processor.
+    Raises:
+        CorruptCheckpoint: the folder is no such model.
+    """
+    import torch
+
+    model, processor = load_clap(folder)
+    rows = []
+    for clip in clips:
+        rate = processor.feature_extractor.sampling_rate
+        samples = clip.mono().resampled(rate).samples[0]
+        inputs = processor(audio=[samples], sampling_rate=rate, return_tensors="pt")
+        with torch.inference_mode():
+            rows.append(model.get_audio_features(**inputs).pooler_output[0].double().numpy())
+    return np.stack(rows)
+
+
+def clap_scores(clips: Iterable[Clip], texts: Iterable[str], folder: Path) -> NDArray[np.float64]:
+    """Cosine of each clip's audio embedding with its own text's, shape (clips,).
+
+    Source: "CLAP score" as in Copet et al. 2023 (there with laion_clap's music checkpoint).
+    """
+    import torch
+
+    model, processor = load_clap(folder)
+    audio = clap_embeddings(clips, folder)
+    tokens = processor.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        text = model.get_text_features(**tokens).pooler_output.double().numpy()
+    lengths = np.linalg.norm(audio, axis=1) * np.linalg.norm(text, axis=1)
+    cosine: NDArray[np.float64] = (audio * text).sum(axis=1) / lengths
+    return cosine
+
+
+def load_clap(folder: Path) -> tuple[Any, Any]:
+    """A transformers CLAP model and processor out of a local folder, in evaluation mode."""
+    from transformers import ClapModel, ClapProcessor
+
+    from voice2music.errors import CorruptCheckpoint
+
+    try:
+        model = ClapModel.from_pretrained(folder, local_files_only=True).eval()
+        return model, ClapProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise CorruptCheckpoint(
+            f"'{folder.name}' is not a CLAP model: {error}. Give a folder in the layout that "
+            f"transformers' ClapModel and ClapProcessor save."
+        ) from error
+
+
+def _root(matrix: Matrix) -> Matrix:
+    """Square root of a symmetric matrix without negative eigenvalues."""
+    values, vectors = np.linalg.eigh(matrix)
+    root: Matrix = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return root
