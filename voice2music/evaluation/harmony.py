@@ -17,17 +17,19 @@ SHARPNESS = 8.0  # how much a better cosine counts
 Frames = NDArray[np.int64]
 
 
-def heard_chords(music: Clip) -> Frames:
+def heard_chords(chroma: NDArray[np.float64], seconds: float) -> Frames:
     """The triad heard every 10 ms: 2 * root + (1 if minor); -1 in silence. Shape (frames,).
 
     "librosa-triads": chroma_cqt of the harmonic part, cosine to 24 triads, smoothed by a Viterbi
     path that changes chords at 5 % of the frames. Named so in every table that uses it.
+
+    Args:
+        chroma: from `tonal_chroma`, of music `seconds` long.
     """
-    chroma = _chroma(music)
     cosine = _triads() @ (chroma / np.maximum(np.linalg.norm(chroma, axis=0), 1e-9))
     path = _smoothed(SHARPNESS * cosine)
     path[chroma.max(axis=0) < 1e-3] = -1
-    return _every_10_ms(path, music.seconds)
+    return _every_10_ms(path, seconds)
 
 
 def chord_fit(heard: Frames, melody: Melody) -> float:
@@ -60,12 +62,12 @@ def chord_accuracy(heard: Frames, chords: tuple[ChordSpan, ...]) -> float:
     return right / total if total else float("nan")
 
 
-def heard_key(music: Clip) -> Key | None:
+def heard_key(chroma: NDArray[np.float64]) -> Key | None:
     """The key of the mean chroma (profile correlation), None for silence."""
-    return key_of_chroma(_chroma(music).astype(np.float32))
+    return key_of_chroma(chroma.astype(np.float32))
 
 
-def _chroma(music: Clip) -> NDArray[np.float64]:
+def tonal_chroma(music: Clip) -> NDArray[np.float64]:
     """Chroma of the harmonic part, shape (12, frames at CQT_HOP), not normalised."""
     from librosa.effects import harmonic
     from librosa.feature import chroma_cqt

@@ -96,13 +96,16 @@ def cases(folder: Path, band: Engine) -> list[Case]:
 def evaluate(given: Sequence[Case]) -> list[Row]:
     """All measures of all systems, silence and noise beside them."""
     rows: list[Row] = []
+    ceilings = {id(case): _measures(_hear(case.ceiling), case.asked) for case in given}
     tunes = {case.voice: case.asked for case in given}
     for system in dict.fromkeys(case.system for case in given):
         own = [case for case in given if case.system == system]
-        rows += _rows(system, own, tunes, lambda case: case.music)
+        rows += _rows(system, own, tunes, ceilings, lambda case: case.music)
     first = [next(case for case in given if case.voice == voice) for voice in tunes]
-    rows += _rows("white noise", first, tunes, _noise)
-    rows += _rows("silence", first, tunes, lambda case: silence(case.music.seconds, 22_050))
+    rows += _rows("white noise", first, tunes, ceilings, _noise)
+    rows += _rows(
+        "silence", first, tunes, ceilings, lambda case: silence(case.music.seconds, 22_050)
+    )
     return rows
 
 
@@ -150,6 +153,7 @@ def _rows(
     system: str,
     own: Sequence[Case],
     tunes: dict[str, Conditioning],
+    ceilings: dict[int, dict[str, float]],
     music_of: Callable[[Case], Clip],
 ) -> list[Row]:
     """The measures of one system over its cases."""
@@ -157,14 +161,13 @@ def _rows(
     heard = [_hear(music_of(case)) for case in own]
     measured = [_measures(h, case.asked) for h, case in zip(heard, own, strict=True)]
     floors = [_floors(h, case, tunes) for h, case in zip(heard, own, strict=True)]
-    ceilings = [_measures(_hear(case.ceiling), case.asked) for case in own]
     return [
         Row(
             system,
             name,
             estimate([m[name] for m in measured], voices),
             _mean([f.get(name, float("nan")) for f in floors]),
-            _mean([m[name] for m in ceilings]),
+            _mean([ceilings[id(case)][name] for case in own]),
         )
         for name in measured[0]
     ]
@@ -172,10 +175,11 @@ def _rows(
 
 def _hear(music: Clip) -> _Heard:
     tempo, beats = rhythm.heard_beats(music)
+    chroma = harmony.tonal_chroma(music)
     return _Heard(
         pitch_classes=melody.prominent_pitch_classes(music),
-        chords=harmony.heard_chords(music),
-        key=harmony.heard_key(music),
+        chords=harmony.heard_chords(chroma, music.seconds),
+        key=harmony.heard_key(chroma),
         tempo=tempo,
         beats=beats,
         seconds=music.seconds,
