@@ -199,7 +199,9 @@ def test_a_pick_up_has_the_first_chord():
     assert [(s.start, s.end, s.chord.symbol) for s in spans] == [(0, 2.5, "C"), (2.5, 4.5, "G")]
 
 
-@pytest.mark.parametrize("text", ["", "  ", "|", "| |", "%", "C | x | G", "C |" * 2000])
+@pytest.mark.parametrize(
+    "text", ["", "  ", "|", "| |", "%", "C | x | G", "C |" * 2000, "C " * 9 + "|"]
+)
 def test_a_progression_that_cannot_be_read_is_refused(text):
     with pytest.raises(BadChords):
         parse_progression(text, steady(4.0), 4.0)

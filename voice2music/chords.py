@@ -80,6 +80,7 @@ _KEY = re.compile(
 _ROOT = re.compile(r"([A-Ga-g])([#b]?)")
 _UNICODE = str.maketrans({"♯": "#", "♭": "b", "△": "Δ", "∆": "Δ", "º": "°", "−": "-", "–": "-"})
 _LONGEST_TEXT = 4_000  # characters; 120 s of music need far fewer
+_MOST_PER_BAR = 8
 _WHAT_IS_READ = (
     "Write a letter from A to G, with # or b where needed, and then nothing (major), "
     "m, 7, maj7, m7, dim, m7b5, dim7, aug, sus4, 6, m6 or 9, for example C, F#m7, Bbmaj7 or G/B."
@@ -337,6 +338,11 @@ def _written_bars(text: str) -> list[tuple[Chord, ...]]:
             written.append(written[-1])
         else:
             written.append(tuple(parse_chord(word) for word in part))
+        if len(part) > _MOST_PER_BAR:
+            raise BadChords(
+                f"Bar {len(written)} has {len(part)} chords; at most {_MOST_PER_BAR} fit into one. "
+                f"Part bars with |, for example C | Am | F G."
+            )
     return written
 
 
