@@ -271,6 +271,16 @@ def test_log_mel_pads_cuts_and_holds_silence() -> None:
     ]
 
 
+def test_the_filters_serve_training_even_where_playing_asked_first() -> None:
+    settings_of_this_test = MelSettings(bins=40)
+    tone = Clip(np.sin(np.arange(16_000) * 0.05).astype(np.float32), 16_000)
+    with torch.inference_mode():
+        log_mel(tone, settings_of_this_test, 50)
+    layer = torch.nn.Linear(40, 1)
+    layer(log_mel(tone, settings_of_this_test, 50)).sum().backward()
+    assert layer.weight.grad is not None
+
+
 def held(midi: float, seconds: float = 2.0) -> Melody:
     curve = np.full(round(seconds * 100), midi, np.float32)
     return Melody(curve, (Note(0.0, seconds, round(midi)),))

@@ -2,11 +2,12 @@
 
 With guidance g, and a tune or voice that the checkpoint was trained to follow apart from words:
 
-    prediction = nothing + g (words - nothing) + m (words and tune - words),  m = 2 g faithful
+    prediction = nothing + g (words - nothing) + m (words and tune - words),  m = g faithful / 0.7
 
-so that at faithful = 1/2 words and tune are guided together (and the middle branch drops out), at
-0 only the words count, at 1 the tune counts double. Where words and voice share one CLAP vector,
-there is one condition: the voice has up to half of it, so that the words (the genre) always count.
+so that at the usual faithful of 0.7 words and tune are guided together (the middle branch drops
+out, and with it a third of the work), and at 0 only the words count. Where words and voice share
+one CLAP vector, there is one condition: the voice has up to half of it, so that the words (the
+genre) always count.
 """
 
 import torch
@@ -17,6 +18,8 @@ from voice2music.engines.audioldm.melody import melody_channels
 from voice2music.engines.audioldm.parts import Parts
 from voice2music.engines.audioldm.sampling import Branch
 from voice2music.engines.base import Conditioning, Settings
+
+USUAL = 0.7  # faithful at which the tune is guided as strongly as the words
 
 
 def hears_tune(parts: Parts, given: Conditioning) -> bool:
@@ -43,7 +46,7 @@ def branches(
     silent = _rows(parts, None, frames)
 
     apart = hears_tune(parts, given) or (parts.layout.clap == "concatenated" and voice is not None)
-    follow = 2 * guidance * settings.faithful if apart else guidance
+    follow = guidance * settings.faithful / USUAL if apart else guidance
     return (
         Branch(1 - guidance, _fused(parts, negative, None, 0.0), silent),
         Branch(guidance - follow, _fused(parts, words, None, 0.0), silent),

@@ -62,7 +62,11 @@ def log_mel(clip: Clip, settings: MelSettings, frames: int) -> Tensor:
 
 @functools.lru_cache(maxsize=4)
 def _filters(settings: MelSettings) -> Tensor:
-    return mel_filters(settings.n_fft, settings.bins, settings.rate, settings.fmin, settings.fmax)
+    # Kept from call to call, so it must serve training even where playing asked for it first.
+    with torch.inference_mode(False):
+        return mel_filters(
+            settings.n_fft, settings.bins, settings.rate, settings.fmin, settings.fmax
+        )
 
 
 def mel_filters(n_fft: int, bins: int, rate: int, fmin: float, fmax: float) -> Tensor:
