@@ -329,6 +329,9 @@ def test_a_download_that_differs_from_the_hubs_hash_does_not_appear(hub: Hub, ho
         checkpoints.fetch("musicgen-melody")
     with pytest.raises(MissingCheckpoint):
         checkpoints.locate("musicgen-melody")
+    assert not list((home / "cache" / "checkpoints").iterdir())  # or it would never be mended
+    hub.lie = {}
+    assert checkpoints.fetch("musicgen-melody").name == "musicgen-melody"
 
 
 @pytest.mark.parametrize(

@@ -524,6 +524,41 @@ def test_a_checkpoint_without_tokenizer_or_of_another_codec_is_named(copy: Path)
         load(copy, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("part", "setting", "value"),
+    [
+        ("decoder", "hidden_size", "wide"),  # the library's own check of types
+        ("decoder", "num_attention_heads", 7),  # does not divide the width
+        ("decoder", "num_hidden_layers", 3),  # one more than there are weights for
+        ("decoder", "vocab_size", 33),
+        ("audio_encoder", "upsampling_ratios", []),
+        ("audio_encoder", "target_bandwidths", [0]),
+        ("text_encoder", "model_type", "no-such"),
+        (None, "chroma_length", -1),
+        (None, "decoder", None),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_named(
+    copy: Path, part: str | None, setting: str, value: object
+) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (config[part] if part else config)[setting] = value
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CorruptCheckpoint, match="copy"):
+        load(copy, "cpu")
+
+
+def test_want_of_memory_while_loading_is_no_damage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*inputs: object, **settings: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    monkeypatch.setattr("voice2music.engines.musicgen.loading._Model.from_pretrained", full)
+    with pytest.raises(OutOfMemory):
+        load(folder, "cpu")
+
+
 def test_the_default_model_says_how_to_get_one_until_it_is_here() -> None:
     if any(listed.name == "mini-musicgen" and listed.available for listed in list_checkpoints()):
         pytest.skip("the small model is here")

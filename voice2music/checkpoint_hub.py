@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voice2music import checkpoint_files as files
-from voice2music.errors import MissingCheckpoint, MissingPackage
+from voice2music.errors import CorruptCheckpoint, MissingCheckpoint, MissingPackage
 
 Progress = Callable[[float, str], None]
 
@@ -41,13 +41,19 @@ def download(wanted: Wanted, folder: Path, progress: Progress) -> None:
     progress(0.0, f"Asking for {wanted.hub}")
     revision, hashes = _fetch(wanted, partial, progress)
     progress(0.95, "Checking the files")
-    files.check_layout(partial)
-    files.check_hashes(partial, hashes | wanted.sha256)
+    try:
+        files.check_layout(partial)
+        files.check_hashes(partial, hashes | wanted.sha256)
+    except CorruptCheckpoint:
+        shutil.rmtree(partial)  # the client would take the files for whole and never mend them
+        raise
     source = {"hub": wanted.hub, "revision": revision, "sha256": hashes}
     (partial / files.SOURCE_FILE).write_text(json.dumps(source, indent=1), encoding="utf-8")
     shutil.rmtree(partial / ".cache", ignore_errors=True)  # the hub client's own bookkeeping
-    if folder.is_dir():
-        folder.rmdir()  # an empty one; a full one would have been found
+    if folder.is_dir() and any(folder.iterdir()):
+        shutil.rmtree(partial)  # another process has fetched it meanwhile
+        return
+    shutil.rmtree(folder, ignore_errors=True)  # an empty one would be in the way on Windows
     partial.replace(folder)
 
 

@@ -1,15 +1,20 @@
 """From a checkpoint's folder to a `MusicGen` engine."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     AutoTokenizer,
     MusicgenMelodyForConditionalGeneration,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as library_log
 
 from voice2music.checkpoints import Checkpoint, locate
 from voice2music.engines.memory import memory_errors_named
@@ -20,6 +25,17 @@ from voice2music.errors import CorruptCheckpoint
 log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "bfloat16"]
+UNREADABLE = (  # what the libraries raise on files that are not what they should be
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    StrictDataclassError,
+    SafetensorError,
+)
 LARGE = 600_000_000  # bytes of weights from which half precision is worth its rounding
 
 
@@ -53,7 +69,7 @@ def load(
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = locate(checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with memory_errors_named():
+    with memory_errors_named(), _quiet_library():
         model = _model(checkpoint.folder, _dtype(checkpoint.folder, device, precision))
         model.to(device)
     _check_codec(model, checkpoint.folder)
@@ -70,9 +86,9 @@ def _model(folder: Path, dtype: torch.dtype) -> MusicgenMelodyForConditionalGene
         model, found = _Model.from_pretrained(
             folder, local_files_only=True, dtype=dtype, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
+    except UNREADABLE as error:
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            raise  # for `memory_errors_named`
         raise CorruptCheckpoint(
             f"'{folder.name}' cannot be opened as a MusicGen-Melody model: {_first_line(error)}. "
             f"Fetch or convert it again."
@@ -86,10 +102,24 @@ def _model(folder: Path, dtype: torch.dtype) -> MusicgenMelodyForConditionalGene
     return model
 
 
+@contextmanager
+def _quiet_library() -> Iterator[None]:
+    """No progress bars, and no warning that MusicGen's padding token lies past its vocabulary."""
+    level, bars = library_log.get_verbosity(), library_log.is_progress_bar_enabled()
+    library_log.set_verbosity_error()
+    library_log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        library_log.set_verbosity(level)
+        if bars:
+            library_log.enable_progress_bar()
+
+
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise CorruptCheckpoint(
             f"'{folder.name}' holds no text tokenizer that can be read ({_first_line(error)}). "
             f"Fetch or convert it again."
@@ -118,6 +148,8 @@ def _check_codec(model: MusicgenMelodyForConditionalGeneration, folder: Path) ->
 
 
 def _check_rows(model: MusicgenMelodyForConditionalGeneration, form: Format, folder: Path) -> None:
+    if model.config.chroma_length < 1:
+        raise CorruptCheckpoint(f"'{folder.name}' has no room for a melody (chroma_length).")
     size = form.row_format(1).size
     if size != model.config.num_chroma:
         raise CorruptCheckpoint(
@@ -127,4 +159,4 @@ def _check_rows(model: MusicgenMelodyForConditionalGeneration, form: Format, fol
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
+    return str(error).strip().split("\n")[0].rstrip(".:")
