@@ -128,6 +128,10 @@ def _take(engine, variation, request, music, voice, out) -> Take:
         overall, "Follows you closely", "closely" if variation == 0 else "partly",
     )  # fmt: skip
     music_file = write(music, f"{stem}.wav")
+    stems = {}
+    if engine == "band":
+        Path(f"{stem}.stems").mkdir()
+        stems = {name: write(music, f"{stem}.stems/{name}.wav") for name in ("drums", "bass")}
     return Take(
         engine=engine,
         variation=variation,
@@ -141,7 +145,7 @@ def _take(engine, variation, request, music, voice, out) -> Take:
         licence="MIT",
         commercial=True,
         follow=follow if voice else None,
-        stems={"drums": music_file, "bass": music_file} if engine == "band" else {},
+        stems=stems,
         midi=midi,
         chords=(ChordSpan(0, music.seconds, Chord(0, "maj")),),
         notes=(),

@@ -88,8 +88,8 @@ def card_view(kept: Kept, visit: Visit, words: Words, backend: Backend) -> dict[
         },
         "notes": [*_remarks(kept, words), *take.notes],
         "made_by": take.made_by if take.engine != "band" else words("band.made_by"),
-        "licence": f"{take.licence}, "
-        + words("listen.commercial" if take.commercial else "listen.no_commercial"),
+        "licence": take.licence,
+        "commercial": words("listen.commercial" if take.commercial else "listen.no_commercial"),
         "downloads": downloads(take),
         "tempo": kept.grid.tempo,
         "beats_per_bar": kept.grid.beats_per_bar,

@@ -156,7 +156,14 @@ def _draw_choose(
     add("genre_two", gr.Dropdown, "choose.genre_two", visible=False)
     add("role", gr.Radio, "choose.role", elem_classes="v-radio", elem_id="role")
     with gr.Row(elem_classes="v-pair v-wide-first"):
-        add("words", gr.Textbox, "choose.words", placeholder_key="choose.words_hint", lines=1)
+        add(
+            "words",
+            gr.Textbox,
+            "choose.words",
+            placeholder_key="choose.words_hint",
+            lines=1,
+            max_lines=1,
+        )
         add("length", gr.Dropdown, "choose.length", filterable=False)
     buttons["more"] = sheet.add(
         gr.Accordion, texts={"label": "choose.more"}, open=False, elem_classes="v-more"
@@ -179,7 +186,7 @@ def _draw_more(
     share = {"minimum": 0, "maximum": 1, "step": 0.05, "buttons": []}
     _subhead(sheet, "more.music")
     with gr.Row(elem_classes="v-pair"):
-        add("tempo", gr.Number, "more.tempo", placeholder_key="more.tempo_hint")
+        add("tempo", gr.Number, "more.tempo", value=0)
         add("key", gr.Dropdown, "more.key")
     add(
         "chords",
@@ -195,7 +202,7 @@ def _draw_more(
     add("happy", gr.Slider, "more.happy", **bend)
     add("jazzy", gr.Slider, "more.jazzy", **bend)
     add("faithful", gr.Slider, "more.faithful", **share)
-    add("negative", gr.Textbox, "more.negative", lines=1)
+    add("negative", gr.Textbox, "more.negative", lines=1, max_lines=1)
     _subhead(sheet, "more.models")
     add("players", gr.CheckboxGroup, "more.players", value=list(cards.ORDER))
     add("variations", gr.Slider, "more.variations", minimum=1, maximum=4, step=1, buttons=[])

@@ -9,7 +9,6 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from voice2music.clip import Limits
-from voice2music.request import Decision
 from voice2music.ui import choose
 from voice2music.ui.backend import Backend
 from voice2music.ui.choose import NAMES, Choice
@@ -23,6 +22,8 @@ from voice2music.ui.visit import Visit, open_visit
 from voice2music.ui.words import words_in
 
 CACHE = (3600, 4 * 3600)  # s: uploads are looked at every hour and removed when four hours old
+STEPS = ("sing", "choose", "listen")
+Shown = Callable[[Any], list[Any]]
 WAITING_EVENTS = 64  # of all visitors together; more are turned away
 
 
@@ -40,32 +41,101 @@ def build(backend: Backend, root: Path, limits: Limits, jobs: int) -> gr.Blocks:
         title="voice2music", analytics_enabled=False, delete_cache=CACHE, fill_width=True
     ) as page:
         parts = draw(sheet, backend, limits)
-        _wire(page, parts, sheet, backend, root, limits, jobs)
+        listen = Listen(backend, jobs)
+        open_doors(backend, listen, limits, root)
+        wiring = _Wiring(parts, root)
+        sing = Sing(backend, limits, Path(get_upload_folder()))
+        _wire_language(wiring, sheet, sing, listen, backend)
+        _wire_sing(wiring, sing)
+        _wire_choose(wiring, listen, backend)
+        _wire_listen(wiring, listen)
     return page
 
 
-def _wire(
-    page: gr.Blocks,
-    parts: Parts,
-    sheet: Sheet,
-    backend: Backend,
-    root: Path,
-    limits: Limits,
-    jobs: int,
-) -> None:
-    sing = Sing(backend, limits, Path(get_upload_folder()))
-    listen = Listen(backend, jobs)
-    page.load(lambda: open_visit(root), None, parts.visit, api_visibility="private")
-    open_doors(backend, listen, limits, root)
-    _wire_language(parts, sheet, sing, listen, backend)
-    _wire_sing(parts, sing)
-    _wire_choose(parts, listen, backend)
-    _wire_listen(parts, sing, listen)
+class _Wiring:
+    """Binds handlers of (visit, ...) to the page's events.
+
+    A visit is opened by the first event of a page; the header's script sends one at once.
+    """
+
+    def __init__(self, parts: Parts, root: Path) -> None:
+        self.parts, self.root = parts, root
+
+    def script(
+        self,
+        event: Callable[..., object],
+        handler: Callable[[Visit, dict[str, Any]], Any],
+        outputs: list[Any],
+        *,
+        shown: Shown = lambda view: [view],
+        queue: bool = True,
+    ) -> None:
+        """An event of one of our scripts: the handler gets what the script sent with it."""
+        bound = self._bound(handler, shown)
+
+        def call(visit: Visit | None, sent: gr.EventData) -> object:
+            return bound(visit, sent._data or {})
+
+        def generate(visit: Visit | None, sent: gr.EventData) -> Iterator[object]:
+            yield from bound(visit, sent._data or {})
+
+        several = inspect.isgeneratorfunction(handler)
+        self._listen(event, generate if several else call, [], outputs, queue=queue)
+
+    def control(
+        self,
+        event: Callable[..., object],
+        handler: Callable[..., Any],
+        inputs: list[Any],
+        outputs: list[Any],
+        *,
+        shown: Shown = lambda view: [view],
+        js: str | None = None,
+    ) -> None:
+        """An event of one of Gradio's controls: the handler gets the values of `inputs`."""
+        self._listen(event, self._bound(handler, shown), inputs, outputs, js=js)
+
+    def _bound(self, handler: Callable[..., Any], shown: Shown) -> Callable[..., Any]:
+        """`handler` made safe, with a visit opened where there is none yet."""
+        guarded = safe(handler)
+
+        def call(visit: Visit | None, *values: object) -> list[Any]:
+            visit = visit or open_visit(self.root)
+            return [visit, *shown(guarded(visit, *values))]
+
+        def generate(visit: Visit | None, *values: object) -> Iterator[list[Any]]:
+            visit = visit or open_visit(self.root)
+            for view in guarded(visit, *values):
+                yield [visit, *shown(view)]
+
+        return generate if inspect.isgeneratorfunction(handler) else call
+
+    def _listen(
+        self,
+        event: Callable[..., object],
+        call: Callable[..., object],
+        inputs: list[Any],
+        outputs: list[Any],
+        queue: bool = True,
+        js: str | None = None,
+    ) -> None:
+        event(
+            call,
+            [self.parts.visit, *inputs],
+            [self.parts.visit, *outputs],
+            show_progress="hidden",
+            queue=queue,
+            concurrency_limit=None if queue else "default",
+            trigger_mode="multiple",
+            api_visibility="private",
+            js=js,
+        )
 
 
 def _wire_language(
-    parts: Parts, sheet: Sheet, sing: Sing, listen: Listen, backend: Backend
+    wiring: _Wiring, sheet: Sheet, sing: Sing, listen: Listen, backend: Backend
 ) -> None:
+    parts = wiring.parts
     lists = [name for name in choose.choices_in(sheet.words, backend) if name in parts.controls]
 
     def speak(visit: Visit, event: dict[str, Any]) -> list[Any]:
@@ -77,10 +147,7 @@ def _wire_language(
             gr.update(words=recorder_words(words)),
             gr.update(words=words.part("voice"), value=sing.view(visit)),
             gr.update(words=stage_words(words), value=listen.view(visit)),
-            *(
-                title_text(i + 1, words(f"step.{step}"))
-                for i, step in enumerate(("sing", "choose", "listen"))
-            ),
+            *(title_text(i, words(f"step.{step}")) for i, step in enumerate(STEPS, start=1)),
             *sheet.updates(words),
             *(gr.update(choices=choices[name]) for name in lists),
         ]
@@ -94,44 +161,34 @@ def _wire_language(
         *(control for control, _ in sheet.entries),
         *(parts.controls[name] for name in lists),
     ]
-    _on(parts.header.spoken, speak, parts, outputs)
+    wiring.script(parts.header.spoken, speak, outputs, shown=lambda updates: updates)
 
 
-def _wire_sing(parts: Parts, sing: Sing) -> None:
+def _wire_sing(wiring: _Wiring, sing: Sing) -> None:
+    parts = wiring.parts
     outputs = [parts.heard, parts.recorder]
 
     def shown(view: dict[str, Any]) -> list[Any]:
-        return [view, {"has_voice": bool(view) and not view.get("wordless")}]
+        return [view, {"has_voice": "url" in view}]
 
     for event, handler in (
         (parts.recorder.recorded, sing.recorded),
         (parts.recorder.example, sing.example),
-        (parts.recorder.wordless, lambda visit, event: sing.wordless(visit)),
+        (parts.recorder.wordless, sing.wordless),
         (parts.heard.trimmed, sing.trimmed),
         (parts.heard.cleaned, sing.cleaned),
         (parts.heard.corrected, sing.corrected),
-        (parts.heard.forgotten, lambda visit, event: sing.forgotten(visit)),
+        (parts.heard.forgotten, sing.forgotten),
         (parts.stage.othergenre, sing.from_take),
     ):
-        _on(event, handler, parts, outputs, shown)
+        wiring.script(event, handler, outputs, shown=shown)
     clean_up = [parts.controls["separate"], parts.controls["denoise"]]
-
-    def decided(visit: Visit, separate: Decision, denoise: bool) -> Iterator[list[Any]]:
-        yield shown(sing.view(visit))
-        for view in sing.decided(visit, separate, denoise):
-            yield shown(view)
-
     for control in clean_up:
-        control.input(
-            safe(decided),
-            [parts.visit, *clean_up],
-            outputs,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        wiring.control(control.input, sing.decided, clean_up, outputs, shown=shown)
 
 
-def _wire_choose(parts: Parts, listen: Listen, backend: Backend) -> None:
+def _wire_choose(wiring: _Wiring, listen: Listen, backend: Backend) -> None:
+    parts = wiring.parts
     controls = [parts.controls[name] for name in NAMES]
 
     def make(visit: Visit, *values: object) -> Iterator[dict[str, Any]]:
@@ -143,23 +200,9 @@ def _wire_choose(parts: Parts, listen: Listen, backend: Backend) -> None:
     def chords(visit: Visit, *values: object) -> str:
         return choose.chords_heard(choice_of(values), visit, backend)
 
-    parts.buttons["make"].click(
-        safe(make),
-        [parts.visit, *controls],
-        parts.stage,
-        show_progress="hidden",
-        concurrency_limit=None,
-        trigger_mode="multiple",
-        api_visibility="private",
-        js="(...values) => { v2m.begin(); return values; }",
-    )
-    parts.buttons["chords"].click(
-        safe(chords),
-        [parts.visit, *controls],
-        parts.controls["chords"],
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    start = "(...values) => { v2m.begin(); return values; }"
+    wiring.control(parts.buttons["make"].click, make, controls, [parts.stage], js=start)
+    wiring.control(parts.buttons["chords"].click, chords, controls, [parts.controls["chords"]])
     parts.controls["own_genres"].change(
         lambda own: gr.update(visible=own),
         parts.controls["own_genres"],
@@ -175,38 +218,9 @@ def choice_of(values: tuple[Any, ...]) -> Choice:
     return Choice(**named | {"players": tuple(named["players"] or ())})
 
 
-def _wire_listen(parts: Parts, sing: Sing, listen: Listen) -> None:
-    stage = parts.stage
-    _on(stage.another, listen.another, parts, stage)
-    _on(stage.again, listen.again, parts, stage)
-    _on(stage.cancelled, listen.cancelled, parts, stage, queue=False)
-    _on(stage.download, download, parts, parts.courier)
-
-
-def _on(
-    event: Callable[..., object],
-    handler: Callable[[Visit, dict[str, Any]], Any],
-    parts: Parts,
-    outputs: object,
-    shown: Callable[[Any], Any] = lambda view: view,
-    queue: bool = True,
-) -> None:
-    """Bind a script's event to a handler of (visit, the event's data)."""
-
-    def call(visit: Visit, data: gr.EventData) -> object:
-        return shown(handler(visit, data._data or {}))
-
-    def generate(visit: Visit, data: gr.EventData) -> Iterator[Any]:
-        for view in handler(visit, data._data or {}):
-            yield shown(view)
-
-    event(
-        safe(generate if inspect.isgeneratorfunction(handler) else call),
-        parts.visit,
-        outputs,
-        show_progress="hidden",
-        queue=queue,
-        concurrency_limit=None if queue else "default",
-        trigger_mode="multiple",
-        api_visibility="private",
-    )
+def _wire_listen(wiring: _Wiring, listen: Listen) -> None:
+    stage = wiring.parts.stage
+    wiring.script(stage.another, listen.another, [stage])
+    wiring.script(stage.again, listen.again, [stage])
+    wiring.script(stage.cancelled, listen.cancelled, [stage], queue=False)
+    wiring.script(stage.download, download, [wiring.parts.courier])

@@ -45,7 +45,6 @@ def options(root: Path, limits: Limits) -> dict[str, Any]:
         "max_file_size": limits.max_bytes,
         "footer_links": [],
         "ssr_mode": False,
-        "show_error": True,
         "run_history": False,
     }
 

@@ -102,6 +102,8 @@ class Sing:
         if visit.voice is not None:
             visit.voice = replace(visit.voice, separate=separate, denoise=denoise, corrected=False)
             yield from self.hear(visit)
+        else:
+            yield self.view(visit)
 
     def corrected(self, visit: Visit, event: View) -> View:
         """The tune as sung, or tidied up; what is chosen here conditions the engines."""
@@ -115,12 +117,12 @@ class Sing:
         visit.voice = replace(voice, corrected=on)
         return self.view(visit)
 
-    def wordless(self, visit: Visit) -> View:
+    def wordless(self, visit: Visit, event: View) -> View:
         """No voice: the music will be made from words alone."""
         visit.voice, visit.wordless = None, True
         return self.view(visit)
 
-    def forgotten(self, visit: Visit) -> View:
+    def forgotten(self, visit: Visit, event: View) -> View:
         """The voice is removed."""
         visit.voice, visit.wordless = None, False
         return self.view(visit)

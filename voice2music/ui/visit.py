@@ -91,7 +91,7 @@ class Kept:
     same: bool | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Slot:
     """One column while it works.
 
@@ -125,7 +125,7 @@ class Slot:
         return self.state in ("waiting", "working")
 
 
-@dataclass
+@dataclass(eq=False)
 class Visit:
     """Everything of one visitor. Lives in the session's state and nowhere else.
 
@@ -171,9 +171,9 @@ class Visit:
         self.kept[kept.name] = kept
         while len(self.kept) > MOST_TAKES:
             oldest = next(iter(self.kept))
-            remove(self.kept.pop(oldest).take)
             for slot in self.slots.values():
-                slot.takes = [key for key in slot.takes if key != oldest]
+                slot.takes = [name for name in slot.takes if name != oldest]
+            remove(self.kept.pop(oldest).take)
 
     def close(self) -> None:
         """Stop what runs and remove the files."""

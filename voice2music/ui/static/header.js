@@ -26,14 +26,12 @@
       Object.assign(this, { element, trigger, props });
       this.language = "en";
       applyTheme();
-      this.draw();
-      const wished = preferred(props.languages);
-      if (wished !== "en") this.choose(wished);
-      else speak("en");
+      this.choose(preferred(props.languages)); // also tells the server that somebody is here
     }
 
     choose(language) {
       this.language = language;
+      this.draw();
       localStorage.setItem(LANGUAGE, language);
       speak(language);
       this.trigger("spoken", { language });

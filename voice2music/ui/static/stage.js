@@ -159,7 +159,8 @@
       const { take } = this;
       return el("footer.v-foot", {},
         ...take.notes.map((note) => el("p", {}, note)),
-        el("p", {}, take.made_by, " · ", take.licence));
+        el("p", {}, ...[take.made_by, " · ", take.licence, " · ", take.commercial].map((part) =>
+          el("bdi", {}, part))));
     }
   }
 
