@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -298,6 +300,26 @@ def test_a_file_that_could_run_code_is_refused_unless_trusted(tmp_path: Path) ->
     assert (tmp_path / "ran").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_bytes_changed_at_random_never_escape_as_other_errors(tmp_path: Path) -> None:
+    torch.save(
+        {"state_dict": {"module.audio_branch.bn0.weight": torch.zeros(3)}}, tmp_path / "a.pt"
+    )
+    with zipfile.ZipFile(tmp_path / "a.pt") as file:
+        entries = {name: file.read(name) for name in file.namelist()}
+    program = next(name for name in entries if name.endswith("data.pkl"))
+    chance = random.Random(0)
+    for _ in range(300):
+        changed = bytearray(entries[program])
+        for _ in range(chance.randint(1, 4)):
+            changed[chance.randrange(len(changed))] = chance.randrange(256)
+        with zipfile.ZipFile(tmp_path / "b.pt", "w") as out:
+            for name, content in (entries | {program: bytes(changed)}).items():
+                out.writestr(name, content)
+        with pytest.raises(CorruptCheckpoint):
+            read_laion(tmp_path / "b.pt")
+
+
 def drop(name: str) -> Callable[[dict[str, Tensor]], None]:
     return lambda weights: weights.__delitem__(name)
 
@@ -334,6 +356,9 @@ def test_things_that_are_no_checkpoints_are_named(tmp_path: Path) -> None:
     for name in ("text.pt", "empty.pt", "list.pt", "tensors.pt"):
         with pytest.raises(CorruptCheckpoint, match=name):
             read_laion(tmp_path / name)
+    torch.save({"state_dict": 5, 3: "three"}, tmp_path / "odd.pt")
+    with pytest.raises(CorruptCheckpoint, match=r"odd\.pt"):
+        read_laion(tmp_path / "odd.pt")
     whole_file = write(tmp_path / "clap.pt", "module.").read_bytes()
     for kept in (100, len(whole_file) // 2, len(whole_file) - 10):
         (tmp_path / "cut.pt").write_bytes(whole_file[:kept])

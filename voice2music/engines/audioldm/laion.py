@@ -7,6 +7,7 @@ inferred from the weights, so HTSAT-tiny, -base and -large all work.
 import math
 import pickle
 import re
+import struct
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,11 @@ from voice2music.errors import CorruptCheckpoint, MissingCheckpoint
 if TYPE_CHECKING:
     from transformers import ClapConfig, ClapModel
 
+# What torch's safe unpickler raises on damaged files (found by changing bytes at random).
+DAMAGE = (
+    RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError,
+    AssertionError, struct.error,
+)  # fmt: skip
 Weights = dict[str, Tensor]
 
 # laion_clap's name (after the tower's prefix) → transformers' name
@@ -108,13 +114,14 @@ def _renamed(key: str, value: Tensor) -> Weights:
 def _clap_weights(path: Path, trust: bool) -> Weights:
     """The file's CLAP weights, prefixes stripped: "audio_branch.…", "text_branch.…"."""
     content = _unpickled(path, trust)
-    weights = content.get("state_dict", content)
+    nested = content.get("state_dict")
+    weights = nested if isinstance(nested, dict) else content
     for prefix in ("module.", "cond_stage_model.model.", "model.", ""):
         if f"{prefix}audio_branch.bn0.weight" in weights:
             return {
                 key.removeprefix(prefix): value
                 for key, value in weights.items()
-                if key.startswith(prefix) and isinstance(value, Tensor)
+                if str(key).startswith(prefix) and isinstance(value, Tensor)
             }
     raise CorruptCheckpoint(
         f"'{path.name}' holds no CLAP audio tower of the HTSAT kind. Give a laion_clap .pt file "
@@ -144,7 +151,7 @@ def _unpickled(path: Path, trust: bool) -> dict[str, Any]:
             f"'{path.name}' holds more than numbers, and reading it could run code. Convert it "
             f"with --trust only if you know where it comes from."
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError) as error:
+    except DAMAGE as error:
         raise CorruptCheckpoint(f"'{path.name}' cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise CorruptCheckpoint(f"'{path.name}' holds no weights.")
