@@ -535,7 +535,6 @@ def test_a_checkpoint_without_tokenizer_or_of_another_codec_is_named(copy: Path)
         ("audio_encoder", "target_bandwidths", [0]),
         ("text_encoder", "model_type", "no-such"),
         (None, "chroma_length", -1),
-        (None, "decoder", None),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_named(
