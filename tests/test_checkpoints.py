@@ -1,6 +1,7 @@
 """Checkpoints by name: what is listed, found, verified, fetched and refused. No network."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import shutil
@@ -8,9 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import huggingface_hub
 import pytest
+from huggingface_hub.errors import HTTPError
 from safetensors.numpy import save_file
 from tiny_musicgen import build_tiny_musicgen
 
@@ -335,7 +336,8 @@ def test_a_download_that_differs_from_the_hubs_hash_does_not_appear(hub: Hub, ho
 
 
 @pytest.mark.parametrize(
-    "error", [httpx.ConnectError("no route to host"), OSError(28, "No space left on device")]
+    "error",
+    [HTTPError("no route to host"), OSError(28, "No space left on device")],
 )
 def test_a_failed_download_is_one_sentence_and_can_be_tried_again(
     hub: Hub, error: Exception
@@ -345,6 +347,14 @@ def test_a_failed_download_is_one_sentence_and_can_be_tried_again(
         checkpoints.fetch("musicgen-melody")
     hub.error = None
     assert checkpoints.fetch("musicgen-melody").name == "musicgen-melody"
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's client itself, asked for an address where nobody listens: its own exceptions."""
+    unreachable = functools.partial(huggingface_hub.HfApi, endpoint="http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub, "HfApi", unreachable)
+    with pytest.raises(MissingCheckpoint, match="could not be downloaded .*refused"):
+        checkpoints.fetch("musicgen-melody")
 
 
 @pytest.mark.parametrize("name", ["no-such", "a/b/c", "../x", "/x"])

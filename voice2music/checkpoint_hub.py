@@ -60,13 +60,19 @@ def download(wanted: Wanted, folder: Path, progress: Progress) -> None:
 def _fetch(wanted: Wanted, partial: Path, progress: Progress) -> tuple[str, dict[str, str]]:
     """Download; gives the commit and the hub's hashes of the files that came."""
     try:
-        import httpx
         import huggingface_hub as hub
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        from huggingface_hub import errors
     except ImportError as error:
         raise MissingPackage(
             "Fetching models needs the package huggingface_hub: pip install 'voice2music[models]'"
         ) from error
+    failures = (
+        errors.HTTPError,  # type: ignore[attr-defined]  # of the HTTP library that it uses
+        errors.HFValidationError,
+        errors.RevisionResolutionError,
+        errors.XetDownloadError,
+        OSError,
+    )
     try:
         promised = hub.HfApi().model_info(wanted.hub, revision=wanted.revision, files_metadata=True)
         hub.snapshot_download(
@@ -76,7 +82,7 @@ def _fetch(wanted: Wanted, partial: Path, progress: Progress) -> tuple[str, dict
             allow_patterns=list(wanted.patterns),
             tqdm_class=_bar(progress, wanted.megabytes * 10**6),
         )
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+    except failures as error:
         raise MissingCheckpoint(
             f"'{wanted.hub}' could not be downloaded ({_short(error)}). Check the name, the "
             f"network and the free disk space, then try again; it goes on where it stopped."
