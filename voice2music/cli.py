@@ -68,7 +68,7 @@ def make(
     guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
     steps: Annotated[int | None, typer.Option(help="Diffusion steps.")] = None,
     start_from: Annotated[
-        Literal["noise", "voice", "band"], typer.Option(help="What AudioLDM starts from.")
+        Literal["auto", "noise", "voice", "band"], typer.Option(help="What AudioLDM starts from.")
     ] = DEFAULT.start_from,
     strength: Annotated[float, typer.Option(help="How much of that is remade, 0 to 1.")] = (
         DEFAULT.strength

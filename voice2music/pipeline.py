@@ -199,13 +199,13 @@ class _Work:
 
     def _conditioning(self, name: str, described: Description) -> Conditioning:
         voice = self.heard.voice if self.heard else None
-        if (
-            name == "audioldm"
-            and self.sketch is None
-            and (self.request.start_from == "band" or not described.follows_voice)
-        ):
+        if name == "audioldm" and self.sketch is None and self._wants_sketch(described):
             self.sketch = self._band_sketch()
         return conditioning(self.request, name, self.tune, voice, self.sketch)
+
+    def _wants_sketch(self, described: Description) -> bool:
+        asked = self.request.start_from
+        return asked == "band" or (asked == "auto" and not described.follows_voice)
 
     def _band_sketch(self) -> Clip:
         """The band's audio for the cascade where the band was not asked for itself."""

@@ -14,7 +14,7 @@ OPTIONAL = ("seconds", "tempo", "steps", "guidance")  # numbers that may be None
 SHORTEST, LONGEST = 3.0, 120.0  # seconds of music
 Role = Literal["tune", "back"]
 Decision = Literal["auto", "yes", "no"]
-Start = Literal["noise", "voice", "band"]
+Start = Literal["auto", "noise", "voice", "band"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Request:
         checkpoints: engine name to checkpoint name or folder.
         guidance: classifier-free guidance scale; None is the engine's own.
         steps: diffusion steps; None is the engine's own.
-        start_from, strength: what AudioLDM starts from, and how much of it is remade, 0 to 1.
+        start_from, strength: what AudioLDM starts from, and how much of it is remade, 0 to 1;
+            "auto" is noise for a checkpoint that can follow a tune, else the band's sketch.
         separate, denoise: clean-up of the voice before it is heard.
         corrected: snap the hum to key and grid before it conditions the engines.
         guide: the guide beat, when one was used.
@@ -78,8 +79,8 @@ class Request:
     checkpoints: dict[str, str] = field(default_factory=dict)
     guidance: float | None = None
     steps: int | None = None
-    start_from: Start = "noise"
-    strength: float = 0.6
+    start_from: Start = "auto"
+    strength: float = 0.45
     separate: Decision = "auto"
     denoise: bool = False
     corrected: bool = False
@@ -92,7 +93,7 @@ class Request:
         _check_choice("engine", self.engines, ENGINES)
         _check_choice("role", (self.role,), ("tune", "back"))
         _check_choice("separate", (self.separate,), ("auto", "yes", "no"))
-        _check_choice("start_from", (self.start_from,), ("noise", "voice", "band"))
+        _check_choice("start_from", (self.start_from,), ("auto", "noise", "voice", "band"))
         if not self.engines:
             raise BadRequest(f"No engine was chosen. Choose of {', '.join(ENGINES)}.")
         _check_range("seconds", self.seconds, SHORTEST, LONGEST)

@@ -73,8 +73,8 @@ class Settings:
     faithful: float = 0.7
     guidance: float | None = None
     steps: int | None = None
-    start_from: Start = "noise"
-    strength: float = 0.6
+    start_from: Start = "auto"
+    strength: float = 0.45
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ class Description:
         commercial: whether its music may be used commercially.
         rate: Hz of its music.
         shortest, longest: seconds it can make.
-        follows_voice: False when the checkpoint cannot take a melody or a voice; `limits` says why.
+        follows_voice: False when the checkpoint cannot follow a tune by itself; `limits` says why.
         limits: plain sentences.
     """
 

@@ -45,8 +45,8 @@ class Choice:
     second: str = ""
     guidance: float = 0
     steps: int = 0
-    start_from: str = "noise"
-    strength: float = 0.6
+    start_from: str = "auto"
+    strength: float = 0.45
 
 
 NAMES = tuple(field.name for field in fields(Choice))
@@ -131,7 +131,7 @@ def choices_in(words: Words, backend: Backend) -> dict[str, list[tuple[str, Any]
         "key": [(words("more.key_heard"), ""), *((_key_text(key, words), key) for key in KEYS)],
         "first": models,
         "second": models,
-        "start_from": [(words(f"more.start_{s}"), s) for s in ("noise", "voice", "band")],
+        "start_from": [(words(f"more.start_{s}"), s) for s in ("auto", "noise", "voice", "band")],
         "separate": [(words(f"more.separate_{s}"), s) for s in ("auto", "yes", "no")],
     }
 

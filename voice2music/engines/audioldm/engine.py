@@ -30,6 +30,8 @@ SILENT = 1e-3  # peak below which a take is as good as silent, -60 dBFS
 
 Cancel = Callable[[], bool]
 GoOn = Callable[[float], None]
+CASCADE = "This AudioLDM cannot follow a tune, so it re-rendered the band's sketch of it."
+WORDS_ONLY = "This take follows the words only, not the voice."
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class AudioLDM:
             rate=self.parts.mel.rate,
             shortest=SHORTEST,
             longest=LONGEST,
-            follows_voice=self.parts.layout.melody is not None or self.parts.audio is not None,
+            follows_voice=self.parts.layout.melody is not None,
             limits=self._limits(),
         )
 
@@ -183,7 +185,7 @@ class AudioLDM:
         return Clip(wave, self.parts.mel.rate)
 
     def _start(self, given: Conditioning, settings: Settings) -> Start:
-        """The sound to start from: as asked, or the sketch where no voice can be followed."""
+        """The sound to start from: as asked; by itself the sketch where no tune can be followed."""
         if settings.start_from == "voice":
             if given.voice is None:
                 raise BadRequest("There is no voice to start from. Record one, or choose 'noise'.")
@@ -193,14 +195,11 @@ class AudioLDM:
                 raise BadRequest("There is no sketch of the band to start from. Choose 'noise'.")
             return Start(given.sketch)
         nothing = given.melody is None and given.voice is None
-        if nothing or hears_tune(self.parts, given) or hears_voice(self.parts, given):
+        if nothing or hears_tune(self.parts, given):
             return Start(None)
-        if given.sketch is None:
-            return Start(None, ("This take follows the words only, not the voice.",))
-        return Start(
-            given.sketch,
-            ("This AudioLDM cannot follow a voice, so it re-rendered the band's sketch of it.",),
-        )
+        if settings.start_from == "auto" and given.sketch is not None:
+            return Start(given.sketch, (CASCADE,))
+        return Start(None, () if hears_voice(self.parts, given) else (WORDS_ONLY,))
 
     def _limits(self) -> tuple[str, ...]:
         parts = self.parts
