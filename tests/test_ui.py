@@ -531,7 +531,7 @@ def made(sing, listen, visit) -> str:
 
 
 def sent(visit: Visit, answer: dict) -> Path:
-    return visit.folder / Path(answer["url"]).name
+    return Path(answer["url"].removeprefix("gradio_api/file="))
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "stems", "midi", "chords", "json"])
@@ -540,6 +540,7 @@ def test_everything_of_a_take_can_be_downloaded(sing, listen, visit, kind):
     answer = download(visit, {"take": take, "kind": kind, "balance": 0.5})
     assert sent(visit, answer).stat().st_size > 0
     assert answer["name"].startswith("ode-to-joy-disco-band-0")
+    assert sent(visit, answer).is_relative_to(visit.folder)
 
 
 def test_a_download_has_the_balance_that_was_set(sing, listen, visit):

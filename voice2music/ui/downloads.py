@@ -6,11 +6,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from voice2music.clip import read, write
+from voice2music.clip import Clip, read, write
 from voice2music.errors import BadRequest
 from voice2music.finish import mixed
 from voice2music.leadsheet import chord_sheet
-from voice2music.take import safe_name
+from voice2music.take import Take, safe_name
 from voice2music.ui.cards import AUDIO, downloads
 from voice2music.ui.visit import Kept, Visit
 
@@ -30,8 +30,10 @@ def download(visit: Visit, event: dict[str, Any]) -> dict[str, str]:
     kind = str(event.get("kind", ""))
     if kind not in downloads(kept.take):
         raise BadRequest(f"This take has no {kind!r}. It has {', '.join(downloads(kept.take))}.")
-    path = _made(kept, kind, float(event.get("balance", 0.5)), visit)
-    return {"url": visit.url(path), "name": f"{_name(kept)}{_ending(path, kind)}"}
+    ending = {"stems": "-stems.zip", "chords": "-chords.txt", "midi": ".mid"}.get(kind, f".{kind}")
+    path = visit.named(f"{_name(kept)}{ending}")
+    _write(kept, kind, float(event.get("balance", 0.5)), path)
+    return {"url": visit.url(path), "name": path.name}
 
 
 def levels(balance: float) -> tuple[float, float]:
@@ -45,49 +47,35 @@ def _decibel(gain: float) -> float:
     return max(QUIETEST, 20 * math.log10(gain)) if gain > 0 else QUIETEST
 
 
-def _made(kept: Kept, kind: str, balance: float, visit: Visit) -> Path:
+def _write(kept: Kept, kind: str, balance: float, path: Path) -> None:
     take = kept.take
-    if kind in AUDIO:
-        return _audio(kept, kind, balance, visit)
-    if kind == "stems":
-        return _zipped(take.stems, visit.file(".zip"))
-    if kind == "chords":
-        path = visit.file(".txt")
-        path.write_text(chord_sheet(take.chords, kept.grid, kept.key), encoding="utf-8")
-        return path
     files = {"midi": take.midi, "musicxml": take.musicxml, "json": take.json}
-    return shutil.copyfile(_there(files[kind]), visit.file(_there(files[kind]).suffix))
+    if kind in AUDIO:
+        write(_balanced(take, balance), path)
+    elif kind == "stems":
+        _zip(take.stems, path)
+    elif kind == "chords":
+        path.write_text(chord_sheet(take.chords, kept.grid, kept.key), encoding="utf-8")
+    elif (source := files[kind]) is not None:
+        shutil.copyfile(source, path)
 
 
-def _audio(kept: Kept, kind: str, balance: float, visit: Visit) -> Path:
-    """Music and voice at the balance; the music's own file where the voice is silent."""
-    take = kept.take
+def _balanced(take: Take, balance: float) -> Clip:
+    """Music and voice at the balance; one of them alone, as it is, where the other is silent."""
     music_level, voice_level = levels(min(1.0, max(0.0, balance)))
     music = read(take.music)
     if take.voice is None or voice_level <= QUIETEST:
-        return write(music, visit.file(f".{kind}"))
+        return music
     voice = read(take.voice)
-    if music_level <= QUIETEST:
-        return write(voice, visit.file(f".{kind}"))
-    return write(mixed(music, voice, music_level, voice_level), visit.file(f".{kind}"))
+    return voice if music_level <= QUIETEST else mixed(music, voice, music_level, voice_level)
 
 
-def _zipped(files: dict[str, Path], path: Path) -> Path:
+def _zip(files: dict[str, Path], path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, file in files.items():
             archive.write(file, f"{safe_name(name)}{file.suffix}")
-    return path
 
 
 def _name(kept: Kept) -> str:
     start = safe_name(kept.voice_name) if kept.voice_name else "words"
     return f"{start}-{kept.request.genre_of(kept.slot)}-{kept.slot}-{kept.request.seed}"
-
-
-def _ending(path: Path, kind: str) -> str:
-    return {"stems": "-stems.zip", "chords": "-chords.txt"}.get(kind, path.suffix)
-
-
-def _there(path: Path | None) -> Path:
-    assert path is not None, "the list of downloads holds only what is there"
-    return path

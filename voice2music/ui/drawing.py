@@ -204,7 +204,13 @@ def _draw_more(
     add("faithful", gr.Slider, "more.faithful", **share)
     add("negative", gr.Textbox, "more.negative", lines=1, max_lines=1)
     _subhead(sheet, "more.models")
-    add("players", gr.CheckboxGroup, "more.players", value=list(cards.ORDER))
+    add(
+        "players",
+        gr.CheckboxGroup,
+        "more.players",
+        value=list(cards.ORDER),
+        elem_id="players",
+    )
     add("variations", gr.Slider, "more.variations", minimum=1, maximum=4, step=1, buttons=[])
     add("seed", gr.Number, "more.seed", "more.seed_hint", minimum=0, precision=0)
     add("first", gr.Dropdown, "more.first", value=choose.default_model("musicgen", models))

@@ -152,6 +152,12 @@ class Visit:
         """A new file of this visit whose name nobody can guess."""
         return self.folder / f"{secrets.token_hex(8)}{ending}"
 
+    def named(self, name: str) -> Path:
+        """A new file of this visit that a browser saves as `name`."""
+        folder = self.folder / secrets.token_hex(8)
+        folder.mkdir()
+        return folder / name
+
     def url(self, path: Path | None) -> str:
         """The address under which the page fetches a file of this visit; "" for none."""
         return f"gradio_api/file={quote(path.as_posix())}" if path else ""
