@@ -307,17 +307,24 @@ def models_check(name: Annotated[str, typer.Argument(help="A name or a folder.")
 
 @models.command("convert")
 def models_convert(
-    source: Annotated[Path, typer.Argument(help="Folder of an audiocraft fine-tune.")],
-    out: Annotated[Path, typer.Argument(help="Where the converted model goes.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of an audiocraft fine-tune, or a laion_clap .pt file.")
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="New folder; for a .pt file the AudioLDM folder it goes into.")
+    ],
+    donor: Annotated[
+        Path | None, typer.Option(help="Where an audiocraft model's text encoder is taken from.")
+    ] = None,
     trust: Annotated[
         bool, typer.Option(help="Read a pickle that could run code: only from people you trust.")
     ] = False,
 ) -> None:
-    """Convert an audiocraft fine-tune to this layout."""
+    """Convert an audiocraft fine-tune to this layout, or give an AudioLDM folder its ears."""
     from voice2music.checkpoints import convert
 
     with _errors():
-        typer.echo(convert(source, out, trust=trust).folder)
+        typer.echo(convert(source, out, trust=trust, donor=donor).folder)
 
 
 @contextmanager
@@ -338,14 +345,13 @@ def _engines(wanted: str | None) -> tuple[str, ...]:
     """The engines named, or all whose default weights are here."""
     if wanted is not None:
         return tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
-    from voice2music.checkpoints import locate
-    from voice2music.engines.loading import DEFAULTS
+    from voice2music.checkpoints import default_checkpoint, locate
 
     here = []
     for name in ENGINES:
         try:
-            if name in DEFAULTS:
-                locate(DEFAULTS[name])
+            if name != "band":
+                locate(default_checkpoint(name))
             here.append(name)
         except MissingCheckpoint as error:
             typer.echo(f"{name} is left out: {error}", err=True)

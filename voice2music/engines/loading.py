@@ -3,11 +3,10 @@
 import threading
 from collections import OrderedDict
 
-from voice2music.checkpoints import Checkpoint, locate
+from voice2music.checkpoints import Checkpoint, default_checkpoint, locate
 from voice2music.engines.base import Engine
 from voice2music.request import Request
 
-DEFAULTS = {"musicgen": "mini-musicgen", "audioldm": "mini-audioldm"}
 KEPT = 3  # engines in memory at once; a fourth drops the one not used for longest
 
 _lock = threading.Lock()
@@ -23,7 +22,7 @@ def load_engine(column: str, request: Request) -> Engine:
     """
     if column == "band":
         return _kept("band", None)
-    checkpoint = locate(request.checkpoints.get(column, DEFAULTS[column]))
+    checkpoint = locate(request.checkpoints.get(column) or default_checkpoint(column))
     return _kept(str(checkpoint.folder), checkpoint)
 
 
