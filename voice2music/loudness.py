@@ -14,6 +14,7 @@ GATE_BLOCK = 0.4  # s, BS.1770's gating block
 OVERSAMPLING = 4  # BS.1770 annex 2
 TARGET = -14.0  # LUFS, what streaming services play at
 CEILING = -1.0  # dBTP
+CLOSE = 0.1  # LU, what EBU Tech 3341 asks of a meter
 LOOK_AHEAD = 0.004  # s, half the limiter's window
 
 
@@ -29,7 +30,9 @@ def integrated_loudness(clip: Clip) -> float:
         samples = np.tile(samples, (-(-needed // len(samples)), 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # log of zero in silent blocks
-        loudness = float(pyloudnorm.Meter(clip.rate, filter_class="DeMan").integrated_loudness(samples))
+        loudness = float(
+            pyloudnorm.Meter(clip.rate, filter_class="DeMan").integrated_loudness(samples)
+        )
     return loudness if np.isfinite(loudness) else -np.inf
 
 
@@ -45,12 +48,12 @@ def normalised(clip: Clip, target: float = TARGET, ceiling: float = CEILING) -> 
     Peaks over the ceiling are limited with look-ahead; what the limiter takes is made up for once
     or twice. Material too peaky for both keeps the ceiling and ends up quieter. Silence stays.
     """
-    if integrated_loudness(clip) == -np.inf:
-        return clip
     out = clip
     for _ in range(3):
-        gain = 10 ** ((target - integrated_loudness(out)) / 20)
-        out = limited(out.scaled(gain), ceiling)
+        missing = target - integrated_loudness(out)
+        if missing == np.inf or (out is not clip and abs(missing) < CLOSE):
+            break
+        out = limited(out.scaled(10 ** (missing / 20)), ceiling)
     return out
 
 
