@@ -110,7 +110,9 @@ class Visitor:
 
     def press(self, css: str) -> None:
         element = self.see(css)
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        self.driver.execute_script(
+            "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element
+        )
         time.sleep(0.2)
         element.click()
 
@@ -154,14 +156,18 @@ def only_the_band(visitor: Visitor) -> None:
     """Untick the models, which are slow without a graphics card."""
     visitor.press(".v-more button")
     for box in visitor.find("#players input[type=checkbox]")[1:]:
-        visitor.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", box)
+        visitor.driver.execute_script(
+            "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", box
+        )
         box.click()
     visitor.press(".v-more button")
 
 
 def choose_genre(visitor: Visitor, name: str) -> None:
     field = visitor.see("#genre input")
-    visitor.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", field)
+    visitor.driver.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", field
+    )
     field.click()
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys(name, Keys.ENTER)

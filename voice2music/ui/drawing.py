@@ -149,22 +149,21 @@ def _draw_choose(
         value = options.pop("value", getattr(default, name, None))
         controls[name] = sheet.add(kind, texts=texts, value=value, **options)
 
-    with gr.Row(elem_classes="v-pair"):
-        add("genre", gr.Dropdown, "choose.genre", filterable=True, elem_id="genre")
-        add("mood", gr.Dropdown, "choose.mood", allow_custom_value=True)
+    add("genre", gr.Dropdown, "choose.genre", filterable=True, elem_id="genre")
     add("own_genres", gr.Checkbox, "choose.own_genres", elem_classes="v-small-check")
     add("genre_two", gr.Dropdown, "choose.genre_two", visible=False)
     add("role", gr.Radio, "choose.role", elem_classes="v-radio", elem_id="role")
-    with gr.Row(elem_classes="v-pair v-wide-first"):
-        add(
-            "words",
-            gr.Textbox,
-            "choose.words",
-            placeholder_key="choose.words_hint",
-            lines=1,
-            max_lines=1,
-        )
+    with gr.Row(elem_classes="v-pair"):
+        add("mood", gr.Dropdown, "choose.mood", allow_custom_value=True)
         add("length", gr.Dropdown, "choose.length", filterable=False)
+    add(
+        "words",
+        gr.Textbox,
+        "choose.words",
+        placeholder_key="choose.words_hint",
+        lines=1,
+        max_lines=1,
+    )
     buttons["more"] = sheet.add(
         gr.Accordion, texts={"label": "choose.more"}, open=False, elem_classes="v-more"
     )

@@ -143,9 +143,10 @@ def _spaced(heard: Analysis) -> list[ChordSpan]:
 
 
 def _labelled(low: int, high: int, key: Key) -> list[int]:
-    """The rows that are named: the tonic and the fifth where there are many, else every other."""
-    wanted = {key.tonic, (key.tonic + 7) % 12} if high - low > 9 else set(range(0, 12, 2))
-    return [midi for midi in range(low, high + 1) if midi % 12 in wanted]
+    """The rows that are named: tonic and fifth, and the third where there is room."""
+    third = 4 if key.mode == "major" else 3
+    steps = (0, 7) if high - low > 12 else (0, third, 7)
+    return [midi for midi in range(low, high + 1) if (midi - key.tonic) % 12 in steps]
 
 
 def _block(note: Note, x: Place, top: float, height: float, name: str) -> str:

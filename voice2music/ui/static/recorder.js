@@ -195,9 +195,9 @@
       this.metronome = new v2m.Metronome(this.tape.context, tempo, beats, start, (beat, inBar) => {
         if (beat === 0) this.listen();
         this.count.textContent = beat < 0 ? String(-beat) : "";
-        this.big.classList.remove("v-beat", "v-bar");
+        this.big.classList.remove("v-tick", "v-tock");
         void this.big.offsetWidth; // restarts the pulse
-        this.big.classList.add(inBar === 0 ? "v-bar" : "v-beat");
+        this.big.classList.add(inBar === 0 ? "v-tick" : "v-tock");
       });
       this.firstDownbeat = this.metronome.firstDownbeat;
       this.from = this.firstDownbeat - PICKUP_BEATS * (60 / tempo) - 0.05;

@@ -145,10 +145,8 @@
     drawDownloads() {
       const { take, words, stage } = this;
       const item = (kind) =>
-        el("button.v-quiet", { type: "button", "data-download": kind, onclick: (event) => {
-          event.target.closest("details").open = false;
-          stage.trigger("download", { take: take.id, kind, balance: this.balance });
-        } }, words[`download_${kind}`]);
+        el("button.v-quiet", { type: "button", "data-download": kind, onclick: () =>
+          stage.trigger("download", { take: take.id, kind, balance: this.balance }) }, words[`download_${kind}`]);
       return el("details.v-menu", {},
         el("summary.v-quiet", { "data-act": "download" }, icon("down"), words.listen_download),
         el("div.v-menu-list", {}, ...take.downloads.map(item),
@@ -331,6 +329,18 @@
       }
     }
   }
+
+  // A menu closes when something in it or anything beside it is pressed, and by Escape.
+  document.addEventListener("click", ({ target }) => {
+    for (const menu of document.querySelectorAll(".v-menu[open]"))
+      if (!menu.contains(target) || target.closest(".v-menu-list button")) menu.open = false;
+  });
+  document.addEventListener("keydown", ({ key }) => {
+    const menu = key === "Escape" && document.querySelector(".v-menu[open]");
+    if (!menu) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
 
   v2m.mountStage = (element, trigger, props, watch) => {
     const stage = new Stage(element, trigger, props);
