@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from voice2music.clip import Clip
 from voice2music.pitch import frame_count
-from voice2music.spectrum import STRIDE, peaks, spectra
+from voice2music.spectrum import STRIDE, lasting, peaks, spectra
 
 CENTRE, WIDTH = 72.0, 18.0  # MIDI note and semitones of the Gaussian weight: tunes over bass
 OVERTONES = 4  # a peak counts for its own pitch class and for those it may be overtone 2 to 4 of
 DECAY = 0.6  # of each further overtone (Gomez 2006)
 STANDS_OUT = 2.0  # vibrato smears its peaks: a higher threshold loses sung and bowed notes
+LASTS = 3  # rows (60 ms) on either side, in half of which a peak must be there too
 
 
 def chromagram(clip: Clip, tuning: float = 0.0) -> NDArray[np.float32]:
@@ -29,6 +30,7 @@ def chromagram(clip: Clip, tuning: float = 0.0) -> NDArray[np.float32]:
     """
     spectrum = spectra(clip)
     found = peaks(spectrum, STANDS_OUT)
+    found = found.where(lasting(found, len(spectrum.magnitude), LASTS))
     midi = 69 + 12 * np.log2(found.frequency / 440) - tuning / 100
     strength = np.sqrt(found.magnitude) * np.exp(-0.5 * ((midi - CENTRE) / WIDTH) ** 2)
     chroma = np.zeros(len(spectrum.magnitude) * 12)

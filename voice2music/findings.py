@@ -32,7 +32,7 @@ MAQAM = 0.20  # share of the sung time that lies ...
 BETWEEN = 35.0  # ... so many cents or more off the tuned grid (up to 50, where the next begins)
 BESIDE = 20.0  # cents; singing false, one seldom ends beyond 35 and often between 20 and 35
 ENOUGH_STEADY = 3.0  # s of steady singing that tell a scale from a few false notes
-DRIFT_SPAN = 3.0  # s (standard deviation) over which a slow drift of the singer is taken out
+DRIFT_SPAN = 5.0  # s (standard deviation) over which a slow drift of the singer is taken out
 
 MESSAGES: dict[str, tuple[Severity, str]] = {
     "silence": (
@@ -182,7 +182,7 @@ def _off_grid(
     """
     phase = np.exp(2j * np.pi * midi)
     near = lengths * np.exp(-0.5 * ((times[:, None] - times) / DRIFT_SPAN) ** 2)
-    near += 0.05 * lengths  # where little is sung around, the whole song tells the grid
+    near += 0.1 * lengths  # where little is sung around, the whole song tells the grid
     grid = np.angle(near @ phase)
     for _ in range(4):
         close = np.exp(4.0 * (np.cos(2 * np.pi * midi - grid[:, None]) - 1.0))

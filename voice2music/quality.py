@@ -19,6 +19,7 @@ ENOUGH_PAUSE = 0.3  # s from which pauses tell the noise
 TONE_STANDS_OUT = 3.0  # times its surroundings: white noise passes once in 1,200 bins
 TONE_LASTS = 3  # rows (60 ms) on either side
 TONE_HIGHEST = 2_500.0  # Hz; above, vibrato smears a voice's own harmonics
+HUMS_ON = 0.5  # share of the whole clip in which one and the same tone is a machine's, not music
 OWN = 60.0  # cents from a harmonic of the voice that are still the voice
 ENOUGH_ROWS = 25  # 0.5 s of steady singing, or else of pauses, tell what else sounds
 
@@ -139,6 +140,7 @@ def _others(spectrum: Spectra, pitch: Pitch) -> tuple[float, float]:
     rows = len(spectrum.magnitude)
     tones = peaks(spectrum, TONE_STANDS_OUT)
     tones = tones.where(lasting(tones, rows, TONE_LASTS) & (tones.frequency < TONE_HIGHEST))
+    tones = tones.where(~_humming(tones, rows))
     f0 = _row_f0(pitch, rows)
     heard = _steady(f0)
     pause = _pauses(f0)
@@ -173,6 +175,14 @@ def _in_pauses(tones: Peaks, pause: NDArray[np.bool_], steady: NDArray[np.bool_]
     if not pause.any() or not steady.any() or energy[pause].sum() == 0:
         return -np.inf
     return float(10 * np.log10(energy[pause].mean() / max(energy[steady].mean(), 1e-20)))
+
+
+def _humming(tones: Peaks, rows: int) -> NDArray[np.bool_]:
+    """Which tones keep their frequency, within a bin, most of the time: mains, fans, drones."""
+    at = np.round(tones.frequency * WINDOW / RATE).astype(np.int64)
+    count = np.bincount(at, minlength=1)
+    around = np.convolve(count, np.ones(3), "same")
+    return np.asarray(around[at] > HUMS_ON * rows, np.bool_)
 
 
 def _own(frequency: Array, f0: Array) -> NDArray[np.bool_]:
