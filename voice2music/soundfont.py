@@ -10,7 +10,7 @@ Source: E-mu Systems, *SoundFont Technical Specification*, version 2.04.
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -201,7 +201,22 @@ class Bank:
         )
 
     def _zones(self, preset: int, key: int, velocity: int) -> tuple[Zone, ...]:
-        """The zones that sound when `key` is struck at `velocity`, often a stereo pair."""
+        """The zones that sound when `key` is struck at `velocity`, often a stereo pair.
+
+        SoundFonts have holes (TimGM6mb's alto saxophone has no E4); the nearest key fills one,
+        transposed. On drums every key is another instrument, so there a hole stays.
+        """
+        own = self._written_zones(preset, key, velocity)
+        if own or self._tables["phdr"][preset]["bank"] == DRUM_BANK:
+            return own
+        for near in sorted(range(128), key=lambda k: abs(k - key)):
+            if found := self._written_zones(preset, near, velocity):
+                up = 2 ** ((key - near) / 12)
+                return tuple(replace(zone, ratio=zone.ratio * up) for zone in found)
+        return ()
+
+    def _written_zones(self, preset: int, key: int, velocity: int) -> tuple[Zone, ...]:
+        """The zones that the file names for a key and velocity."""
         return tuple(
             self._zone(inner, outer, key)
             for outer in self._matching("p", preset, key, velocity)

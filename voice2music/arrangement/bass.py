@@ -77,10 +77,15 @@ class Bassist:
     def _root(self, chord: Chord) -> int:
         """The chord's bass note: low, and near the last one."""
         low = self.layer.instrument.low
-        options = [n for n in range(low, low + 17) if n % 12 == chord.lowest]
+        options = [n for n in self._low_notes() if n % 12 == chord.lowest]
         last = self.root if self.root is not None else low + 5
         self.root = min(options, key=lambda n: abs(n - last) + 0.15 * (n - low))
         return self.root
+
+    def _low_notes(self) -> range:
+        """Where roots lie: an octave or more, with room for the octave above where there is any."""
+        low, high = self.layer.instrument.low, self.layer.instrument.high
+        return range(low, max(low + 12, min(low + 17, high - 11)))
 
     def _approach(self, chord: Chord, goal: Chord, chance: np.random.Generator, last: int) -> int:
         """A note that leads into the next chord's bass, or the fifth where the chord stays."""
@@ -89,7 +94,7 @@ class Bassist:
             return self._inside(here + _fifth(chord))
         low = self.layer.instrument.low
         target = min(
-            (n for n in range(low, low + 17) if n % 12 == goal.lowest),
+            (n for n in self._low_notes() if n % 12 == goal.lowest),
             key=lambda n: abs(n - here),
         )
         in_key = [target + s for s in (-2, -1, 1, 2) if (target + s) % 12 in scale(self.song.key)]

@@ -52,7 +52,7 @@ class Comper:
         """The chord in the player's register, near the last one."""
         style, instrument = self.song.time.style, self.layer.instrument
         rich = coloured(chord, self.song.key, style.colour)
-        wanted = tones(rich, self.layer.voices, self.song.key)
+        wanted = tones(rich, self.layer.voices)
         self.last = voicing(wanted, instrument.low, instrument.high, self.layer.voices, self.last)
         return self.last
 

@@ -82,7 +82,7 @@ def strokes_of(song: Song, layer: Layer) -> list[Stroke]:
     measures = measures_of(song, layer)
     written = song.time.strokes(measures, chosen_patterns(song, layer, measures))
     strokes = [part for stroke in written for part in _split(stroke, song.time.changes)]
-    nexts = [stroke.beat for stroke in strokes[1:]] + [math.inf]
+    nexts = [*(stroke.beat for stroke in strokes), math.inf][1:]
     return [replace(s, following=n) for s, n in zip(strokes, nexts, strict=True)]
 
 

@@ -30,20 +30,20 @@ def coloured(chord: Chord, key: Key, colour: Colour) -> Chord:
     return Chord(chord.root, "7" if dominant else "maj7", chord.bass)
 
 
-def tones(chord: Chord, voices: int, key: Key) -> tuple[int, ...]:
-    """The pitch classes to play, the telling ones first; the bass player has the root.
+def tones(chord: Chord, voices: int) -> tuple[int, ...]:
+    """The pitch classes to play, the telling ones first, no more than `voices` (but three).
 
-    A triad is played whole; of a chord with a seventh the third and seventh come first, then
-    the ninth where the key has it, and the fifth.
+    A triad is played whole. With a hand of three, a chord with a minor seventh over a major third
+    keeps third, seventh and root, and the others are played as triads; with four the fifth, with
+    five the ninth comes in.
     """
     steps = QUALITIES[chord.quality]
     if len(steps) <= 3:
         return tuple((chord.root + step) % 12 for step in steps)
     third, fifth, *added = steps[1:]
-    order = [third, *added, fifth, 0]
-    if 2 not in steps and (chord.root + 2) % 12 in scale(key) and chord.quality != "m7b5":
-        order.insert(2, 2)
-    return tuple((chord.root + step) % 12 for step in order[: max(voices, 3)])
+    dominant = third == 4 and added[0] == 10
+    order = [third, added[0], 0, fifth] if dominant else [third, 0, fifth, added[0]]
+    return tuple((chord.root + step) % 12 for step in [*order, *added[1:]][: max(voices, 3)])
 
 
 def voicing(
