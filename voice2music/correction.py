@@ -20,10 +20,10 @@ Array = NDArray[np.float64]
 # Degrees in semitones over the tonic. Singers in minor take the sixth and seventh either way.
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 9, 10, 11)}
 DIVISIONS = (2, 3)  # slots per beat: halves or thirds; each may be halved again
-TERNARY_GAIN = 0.8  # thirds are taken only when they cost less than this share of halves
 # Costs of placing a note, in squared standard deviations.
 TIMING = 0.08  # beats, standard deviation of a singer's onsets about their places
 HALVED = 2.0  # for a place between two slots: a note .15 beats or more from a half beat is moved
+RARE = 10.0  # for dividing beats in three: log odds of 5, so a few loose notes do not do it
 TOGETHER = 50.0  # for two notes in one place; the shorter one is then left out
 REACH = 0.75  # beats that a note may be moved
 EASE = 0.02  # s (standard deviation) over which the shift glides from one note's to the next's
@@ -113,7 +113,7 @@ class _Placed:
 def _placed(beats: list[float]) -> _Placed:
     """The cheapest places for notes that begin at `beats`, in halves or in thirds."""
     halves, thirds = (_places(np.array(beats), division) for division in DIVISIONS)
-    return thirds if thirds.cost < TERNARY_GAIN * halves.cost else halves
+    return thirds if thirds.cost + RARE < halves.cost else halves
 
 
 def _places(beats: Array, division: int) -> _Placed:
