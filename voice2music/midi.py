@@ -28,7 +28,7 @@ class Clock:
             beats.append((beats[-1] if beats else 0.0) + 60 / grid.tempo)
         self.anchors = (0.0, *beats)
         first = grid.beat_at(beats[0])
-        self.upbeats = round(first - grid.downbeat - 1) % grid.beats_per_bar
+        self.upbeats = (grid.downbeat - round(first) + 1) % grid.beats_per_bar
         self.beats_per_bar = grid.beats_per_bar
 
     def tick(self, time: float) -> int:
