@@ -79,7 +79,9 @@ def test_what_is_wrong_is_said_in_one_line_and_exits_1(args, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     done = run(*args)
     assert done.exit_code == 1
-    assert len(done.stderr.strip().splitlines()) in (1, 2)
+    *heard, error = done.stderr.strip().splitlines()
+    assert re.search(r"[.!?]$", error), error
+    assert len(heard) <= 6, "nothing but what was heard stands before the error"
     assert "Traceback" not in done.output
 
 

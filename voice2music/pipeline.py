@@ -10,6 +10,7 @@ from pathlib import Path
 
 from voice2music import finish, score
 from voice2music.analysis import Analysis, analyse
+from voice2music.chords import parse_key
 from voice2music.cleaning import clean
 from voice2music.clip import Clip
 from voice2music.conditioning import Tune, conditioning, tune_of
@@ -18,6 +19,7 @@ from voice2music.engines.base import Conditioning, Description, Engine, Part, Re
 from voice2music.engines.loading import load_engine
 from voice2music.errors import Cancelled, NoMelody, VoiceToMusicError
 from voice2music.request import Request
+from voice2music.styles import style
 from voice2music.take import Made, Take, save, save_input
 
 log = logging.getLogger(__name__)
@@ -99,14 +101,14 @@ def takes(
         CannotSave: the disk is full or the folder cannot be written.
         Cancelled: by the user. What was finished before stays on disk.
     """
+    _check(request)
     job = None
     if voice is not None:
         job = hear(request, voice)
         yield job
     work = _Work(request, job, out, name, load or load_engine, cancelled)
-    # Everything that can be wrong with the request is found before the first engine works.
-    for engine in request.engines:
-        conditioning(request, engine, work.tune, None, None)
+    # Chords that cannot be read are found before the first engine works.
+    conditioning(request, request.engines[0], work.tune, None, None)
     yield from work.run()
 
 
@@ -138,6 +140,14 @@ def best_of(made: list[Take], keep: int) -> list[Take]:
         own.sort(key=lambda take: -(take.follow.overall if take.follow else 0.0))
         out.extend(own[:keep])
     return out
+
+
+def _check(request: Request) -> None:
+    """Find an unknown genre or key before anything is done."""
+    for engine in request.engines:
+        style(request.genre_of(engine))
+    if request.key:
+        parse_key(request.key)
 
 
 class _Work:

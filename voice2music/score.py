@@ -13,7 +13,7 @@ from voice2music.chords import QUALITIES, ChordSpan, Key
 from voice2music.chroma import chromagram
 from voice2music.clip import Clip
 from voice2music.engines.base import Conditioning, Melody
-from voice2music.key import MAJOR, MINOR
+from voice2music.key import DEGREES
 from voice2music.onsets import beat_f_measure, onset_strength, pulse
 from voice2music.pitch import HOP
 from voice2music.request import Role
@@ -177,7 +177,7 @@ def key_of_chroma(chroma: NDArray[np.float32]) -> Key | None:
     if mean.max() <= 0 or mean.std() == 0:
         return None
     keys = [Key(tonic, mode) for tonic in range(12) for mode in ("major", "minor")]
-    profiles = [np.roll(MAJOR if key.mode == "major" else MINOR, key.tonic) for key in keys]
+    profiles = [np.roll(DEGREES[key.mode], key.tonic) for key in keys]
     return keys[int(np.argmax([np.corrcoef(profile, mean)[0, 1] for profile in profiles]))]
 
 
