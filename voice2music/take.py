@@ -140,7 +140,10 @@ def read_record(path: Path) -> dict[str, Any]:
             raise BadManifest(f"'{path.name}' is too large to be a take's JSON.")
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadManifest(f"'{path.name}' cannot be read as a take's JSON: {error}") from error
+        raise BadManifest(
+            f"'{path.name}' cannot be read as a take's JSON ({error}). Choose the .json beside a "
+            f"take."
+        ) from error
     needed = {"format", "engine", "seed", "request", "input", "music"}
     if not isinstance(record, dict) or needed - set(record) or record["format"] != FORMAT:
         raise BadManifest(
