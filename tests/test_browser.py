@@ -91,6 +91,10 @@ def test_a_visitor_sings_to_the_guide_beat(browser, address):
     assert "116" in browser.text(".v-facts")
     seconds = browser.run("return document.querySelector('.v-heard .v-time').textContent")
     assert seconds.endswith(("0:06", "0:07"))
+    # Kept from one beat before bar one, so the first bar line is there, and the delay later.
+    line = browser.run("return document.querySelector('.v-bar-line').getAttribute('x1')")
+    length = float(browser.see(".v-handle").get_attribute("aria-valuemax"))
+    assert float(line) / 100 * length == pytest.approx(60 / 116 + 0.05 + 0.175, abs=0.03)
     assert browser.complaints() == []
 
 

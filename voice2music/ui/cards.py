@@ -71,7 +71,7 @@ def card_view(kept: Kept, visit: Visit, words: Words, backend: Backend) -> dict[
         "music": visit.url(take.music),
         "voice": visit.url(take.voice),
         "peaks": kept.peaks,
-        "overlay": kept.overlay,
+        "overlay": visit.url(kept.overlay),
         "overlay_label": words("listen.overlay"),
         "follow": follow
         and {
@@ -140,6 +140,7 @@ def progress_words(slot: Slot, words: Words) -> str:
 
 
 def kept_of(
+    visit: Visit,
     name: str,
     take: Take,
     request: Request,
@@ -155,10 +156,12 @@ def kept_of(
     """
     tune = tune_of(request, heard)
     music = read(take.music)
-    overlay = ""
+    overlay = None
     if tune.melody is not None:
         chroma = chromagram(music)
-        overlay = plots.overlay(tune.melody.notes, chroma, take.seconds, tune.key)
+        overlay = visit.file(".html.txt")
+        picture = plots.overlay(tune.melody.notes, chroma, take.seconds, tune.key)
+        overlay.write_text(picture, encoding="utf-8")
     return Kept(
         name=name,
         slot=take.engine,

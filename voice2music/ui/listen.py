@@ -167,7 +167,7 @@ class Listen:
                 raise event.error
             elif isinstance(event, Take):
                 key = secrets.token_hex(6)
-                visit.keep(cards.kept_of(key, event, request, heard, source, name))
+                visit.keep(cards.kept_of(visit, key, event, request, heard, source, name))
                 slot.takes = [*slot.takes, key]
                 visit.play = visit.play or key
                 slot.sounds = []

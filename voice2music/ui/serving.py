@@ -1,13 +1,19 @@
 """Serving the page: where, how safely, and what is cleaned up afterwards."""
 
+import logging
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from voice2music.clip import Limits
+from voice2music.errors import VoiceToMusicError
+from voice2music.request import Request
 from voice2music.ui import page, theme
-from voice2music.ui.backend import installed
+from voice2music.ui.backend import Backend, installed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,25 @@ def serve(address: Address, mcp: bool, open_page: bool, jobs: int, limits: Limit
     where = _on_the_network(address) if address.phone else _plain(address)
     with tempfile.TemporaryDirectory(prefix="voice2music-") as folder:
         root = Path(folder)
-        blocks = page.build(installed(), root, limits, jobs)
+        backend = installed()
+        blocks = page.build(backend, root, limits, jobs)
+        threading.Thread(target=warm_up, args=(backend,), daemon=True).start()
         blocks.queue(max_size=page.WAITING_EVENTS).launch(
             **where, **options(root, limits), mcp_server=mcp, inbrowser=open_page
         )
+
+
+def warm_up(backend: Backend) -> None:
+    """Load what the first visitor would wait for: the ears, the band, the models that are here."""
+    from voice2music.engines.loading import load_engine
+
+    for path in list(backend.examples.values())[:1]:
+        backend.analyse(backend.read(path, Limits()), None)
+    for column in ("band", "musicgen", "audioldm"):
+        try:
+            load_engine(column, Request())
+        except VoiceToMusicError as error:
+            log.info("%s is not loaded: %s", column, error)
 
 
 def options(root: Path, limits: Limits) -> dict[str, Any]:

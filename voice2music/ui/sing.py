@@ -111,9 +111,10 @@ class Sing:
         if voice.source is None or voice.analysis is None:
             raise BadRequest("The voice is still being heard. Try again in a moment.")
         on = bool(event.get("on"))
-        if on and "corrected" not in voice.files:
+        if on and voice.tidy is None:
             clip = self.backend.correct(voice.source, voice.analysis)
             voice.files["corrected"] = write(clip, visit.file(".wav"))
+            voice = replace(voice, tidy=clip)
         visit.voice = replace(voice, corrected=on)
         return self.view(visit)
 
@@ -141,8 +142,7 @@ class Sing:
         voice = _voice(visit)
         if "whole" not in voice.files:
             voice.files["whole"] = write(voice.whole, visit.file(".wav"))
-        voice.files.pop("corrected", None)
-        voice = visit.voice = replace(voice, source=None, analysis=None, cleaned=None)
+        voice = visit.voice = replace(voice, source=None, analysis=None, cleaned=None, tidy=None)
         yield self.view(visit)
         cleaned = self.backend.clean(voice.part, voice.separate, voice.denoise)
         analysis = self.backend.analyse(cleaned.clip, voice.part_guide)
@@ -176,6 +176,7 @@ class Sing:
             "peaks": plots.peaks(voice.whole),
             "use_corrected": voice.corrected,
             "corrected": visit.url(voice.files.get("corrected")),
+            "corrected_peaks": plots.peaks(voice.tidy) if voice.tidy else [],
             "shortened": words("voice.shortened", n=round(voice.end))
             if voice.whole.seconds > WHOLE and (voice.start, voice.end) == (0.0, FIRST)
             else "",

@@ -34,6 +34,8 @@ class Voice:
         source: the part in use after clean-up; None until it was heard.
         analysis: of `source`.
         cleaned: what clean-up did, once it was done.
+        tidy: `source` snapped to its key and beat, once that was asked for.
+        files: what the page plays, "whole" and "corrected".
     """
 
     name: str
@@ -48,6 +50,7 @@ class Voice:
     source: Clip | None = None
     analysis: Analysis | None = None
     cleaned: Cleaned | None = None
+    tidy: Clip | None = None
     files: dict[str, Path] = field(default_factory=dict)
 
     @property
@@ -74,7 +77,7 @@ class Kept:
         request: what was asked, for this one take.
         source: the voice it was made from, None without one; `voice_name` its file's name.
         grid, key: the beats and the key that were asked for, on the take's own time.
-        peaks, overlay: what its card draws; worked out once.
+        peaks, overlay: what its card draws, the latter in a file; worked out once.
         same: whether it is the same to the bit as the take it repeats; None for a new one.
     """
 
@@ -87,7 +90,7 @@ class Kept:
     grid: Grid
     key: Key
     peaks: list[float]
-    overlay: str
+    overlay: Path | None
     same: bool | None = None
 
 

@@ -17,6 +17,22 @@ window.v2m = window.v2m || {};
     return node;
   };
 
+  const nameOf = (node) =>
+    [node.tagName, node.type, node.getAttribute("aria-label"), node.dataset.side, node.dataset.act,
+      node.dataset.example, node.textContent].join("|");
+
+  /** Redraw something without losing the keyboard's place in it; `rest` takes it where the control
+      that had it is gone. */
+  v2m.redraw = (box, draw, rest = () => null) => {
+    const active = document.activeElement;
+    const held = active && active !== document.body && box.contains(active) ? nameOf(active) : null;
+    draw();
+    if (held === null) return;
+    const controls = [...box.querySelectorAll("button, input, select, summary, [tabindex='0']")];
+    const next = controls.find((node) => nameOf(node) === held) || rest();
+    if (next) next.focus({ preventScroll: true });
+  };
+
   /** Fill "{name}" places of a translated sentence. */
   v2m.fill = (text, values = {}) =>
     (text || "").replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));

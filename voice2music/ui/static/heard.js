@@ -21,6 +21,10 @@
 
     draw() {
       const box = this.element.querySelector(".v-heard");
+      v2m.redraw(box, () => this.fill(box));
+    }
+
+    fill(box) {
       if (this.player && this.view?.url !== this.url) this.player.pause();
       if (!this.view) return box.replaceChildren();
       if (this.view.wordless) return box.replaceChildren(this.drawWordless());
@@ -46,21 +50,32 @@
 
     drawPlayer() {
       const { view, words } = this;
-      const url = view.use_corrected && view.corrected ? view.corrected : view.url;
-      if (this.playing !== url) {
-        this.playing = url;
-        this.url = view.url;
-        this.player = new v2m.Player([{ url }], () => this.follow());
-        this.player.seconds = view.seconds;
-        this.player.offset = view.use_corrected ? 0 : view.trim[0];
-      }
+      this.choosePlayer();
       this.button = v2m.playButton(words, () => this.toggle());
       this.wave = v2m.wave(words.seek, (share) => this.player.load().then(() => this.player.seek(share)));
-      this.wave.draw(view.peaks);
+      this.wave.draw(view.use_corrected ? view.corrected_peaks : view.peaks);
       this.time = el("span.v-time", { dir: "ltr" });
       if (!view.use_corrected) this.addHandles();
       this.follow();
       return el("div.v-player", {}, this.button, this.wave.node, this.time);
+    }
+
+    /** The player of the version in use; changing the version goes on from the same place. */
+    choosePlayer() {
+      const { view, player: before } = this;
+      const url = view.use_corrected ? view.corrected : view.url;
+      if (this.playing === url) return;
+      const same = before && this.url === view.url;
+      const sounded = same && before.playing;
+      const place = same ? before.position - (this.from || 0) : 0;
+      if (before) before.pause();
+      this.playing = url;
+      this.url = view.url;
+      this.from = view.use_corrected ? 0 : view.trim[0];
+      this.player = new v2m.Player([{ url }], () => this.follow());
+      this.player.seconds = view.use_corrected ? view.trim[1] - view.trim[0] : view.seconds;
+      this.player.offset = Math.max(0, place) + this.from;
+      if (sounded) this.player.play();
     }
 
     toggle() {
@@ -73,6 +88,7 @@
 
     follow() {
       const { player, view } = this;
+      if (!this.button) return;
       this.button.follow(player);
       const draw = () => {
         const end = view.use_corrected ? player.seconds : view.trim[1];

@@ -25,11 +25,12 @@
       const busy = this.state !== "idle";
       const box = this.element.querySelector(".v-sing");
       box.classList.toggle("v-compact", this.hasVoice && !busy);
-      box.replaceChildren(
+      const parts = () => [
         this.drawButton(),
         this.drawGuide(busy),
         ...(busy ? [] : [this.drawOthers()]),
-      );
+      ];
+      v2m.redraw(box, () => box.replaceChildren(...parts()), () => this.big);
     }
 
     get hasVoice() {
@@ -73,7 +74,6 @@
         onchange: () => {
           guide.on = toggle.checked;
           this.draw();
-          this.element.querySelector(".v-guide input").focus();
         },
       });
       const row = el("label.v-switch", {}, toggle, el("span.v-knob"), el("span", {}, words.guide_switch));

@@ -26,10 +26,10 @@
       this.makePlayer();
       this.node.dataset.take = take.id;
       this.node.setAttribute("aria-label", take.title);
-      this.node.replaceChildren(
+      v2m.redraw(this.node, () => this.node.replaceChildren(
         this.drawHead(), this.drawPlayer(), this.drawMix(), this.drawFollow(),
         this.drawActions(), this.drawFoot(),
-      );
+      ));
       this.follow();
     }
 
@@ -111,12 +111,17 @@
             `--value:${value * 100}%;--floor:${floor * 100}%` }),
             el("span", { dir: "ltr" }, `${Math.round(value * 100)} %`),
             el("small", {}, fill(words.listen_by_chance, { floor: Math.round(floor * 100) })))));
-      return el("details.v-follow", {},
+      const picture = el("figure.v-overlay", { role: "img", "aria-label": label, dir: "ltr" });
+      const unfold = async () => {
+        if (!overlay || picture.firstChild) return;
+        picture.innerHTML = await (await fetch(overlay)).text();
+      };
+      return el("details.v-follow", { ontoggle: unfold },
         el("summary", {},
           el("span.v-dots", { "aria-hidden": "true", "data-verdict": follow.verdict },
             el("i"), el("i"), el("i"), el("i")),
           el("span", {}, follow.words)),
-        overlay ? el("figure.v-overlay", { role: "img", "aria-label": label, dir: "ltr", html: overlay }) : null,
+        overlay ? picture : null,
         overlay ? el("p.v-key", {}, el("span.v-key-voice", {}, words.listen_overlay_voice),
           el("span.v-key-music", {}, words.listen_overlay_music)) : null,
         el("dl.v-measures", {}, ...rows));
