@@ -16,7 +16,8 @@ import yaml
 from test_musicgen import asked, run, share_changed, sung, tokens
 from tiny_musicgen import build_tiny_musicgen
 
-from voice2music.checkpoints import convert, locate
+from voice2music.checkpoints import locate
+from voice2music.conversion import convert
 from voice2music.engines.musicgen import MusicGen, load
 from voice2music.engines.musicgen.audiocraft import Package, convert_audiocraft, language_weights
 from voice2music.errors import BadRequest, CorruptCheckpoint, MissingCheckpoint

@@ -20,8 +20,8 @@ from tiny_audioldm import (
 from torch import Tensor
 from transformers import ClapFeatureExtractor, ClapModel
 
-from voice2music.checkpoints import convert
 from voice2music.clip import Clip
+from voice2music.conversion import convert
 from voice2music.engines.audioldm.clap import (
     CAPTIONS,
     TRUSTED,

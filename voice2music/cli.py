@@ -321,7 +321,7 @@ def models_convert(
     ] = False,
 ) -> None:
     """Convert an audiocraft fine-tune to this layout, or give an AudioLDM folder its ears."""
-    from voice2music.checkpoints import convert
+    from voice2music.conversion import convert
 
     with _errors():
         typer.echo(convert(source, out, trust=trust, donor=donor).folder)
