@@ -3,8 +3,9 @@
 The rules, and the measurements behind them, are in `benchmarks/cleanup.md`:
 
 - The music behind a voice is taken out by itself ("auto") where music is surely heard and a model
-  for it is on this machine. Where too little singing is left afterwards, a hum was mistaken for an
-  instrument: the recording is kept as it was.
+  for it is on this machine. Where music is perhaps heard (loud music hides the voice's own pitch),
+  it is taken out on trial, and the recording is looked at again with the pitch of the voice found.
+  Where too little singing is left, a hum was mistaken for an instrument: the recording is kept.
 - Noise is taken off only where that is asked for.
 
 Nothing is lost: the caller keeps the recording, and "no" leaves it as it is.
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
 
+SURELY = MUSIC_BEHIND  # certainty of music from which it is taken out
+PERHAPS = 0.05  # certainty from which it is worth a trial; solo voices and hums stay under 0.02
+ON_TRIAL = 0.2  # certainty that the second look must reach; solo voices and hums stay at 0
 LEAST_LEFT = 1 / 3  # of the sung time before, that must be left after the music was taken out
 
 
@@ -64,45 +68,60 @@ def clean(
         TooLong: over ten minutes, where music is to be taken out.
         Cancelled: as its name says.
     """
-    voice = clip
     done = Cleaned(clip)
-    if separate == "yes" or (separate == "auto" and music_behind(clip)):
-        done = _separated(clip, separate, progress, cancelled)
-        voice = done.clip
+    if separate == "yes":
+        done = _taken_out(clip, progress, cancelled)
+    elif separate == "auto" and (certainty := music_behind(clip)) >= PERHAPS:
+        done = _tried(clip, certainty, progress, cancelled)
     if not denoise:
         return done
     from voice2music.denoising import denoise as without_noise
 
-    quiet = without_noise(voice, cancelled=cancelled)
+    quiet = without_noise(done.clip, cancelled=cancelled)
     words = f"{done.words} Noise was taken off the voice.".strip()
     return Cleaned(quiet, words, done.separated, done.model, denoised=True)
 
 
-def music_behind(clip: Clip) -> bool:
-    """Whether music surely plays behind the voice."""
-    mono = clip.mono()
-    return quality(mono, track(mono)).accompaniment >= MUSIC_BEHIND
+def music_behind(clip: Clip, voice: Clip | None = None) -> float:
+    """How surely music plays behind the voice, in [0, 1].
+
+    Args:
+        voice: the voice alone, where it is known; the recording itself where not.
+    """
+    pitch = track((voice or clip).mono())
+    return quality(clip.mono(), pitch).accompaniment
 
 
-def _separated(
-    clip: Clip, asked: Decision, progress: Progress, cancelled: Callable[[], bool]
+def _taken_out(clip: Clip, progress: Progress, cancelled: Callable[[], bool]) -> Cleaned:
+    from voice2music.separation import separate
+
+    parts = separate(clip, progress=progress, cancelled=cancelled)
+    return Cleaned(parts.voice, parts.words, separated=True, model=parts.model)
+
+
+def _tried(
+    clip: Clip, certainty: float, progress: Progress, cancelled: Callable[[], bool]
 ) -> Cleaned:
+    """The music taken out, or the recording as it was where that would not do good."""
     from voice2music import separation
 
-    if asked == "auto" and not separation.available():
-        return Cleaned(
-            clip,
+    if not separation.available():
+        words = (
             "Music plays behind the voice and was left in: nothing that could take it out is "
-            f"installed. {separation.MISSING['spleeter']}",
+            f"installed. {separation.MISSING['spleeter']}"
         )
-    parts = separation.separate(clip, progress=progress, cancelled=cancelled)
-    if asked == "auto" and _sung(parts.voice) < LEAST_LEFT * _sung(clip):
+        return Cleaned(clip, words if certainty >= SURELY else "")
+    done = _taken_out(clip, progress, cancelled)
+    if certainty < SURELY and music_behind(clip, done.clip) < ON_TRIAL:
+        return Cleaned(clip)
+    if _sung(done.clip) < LEAST_LEFT * _sung(clip):
         log.info("separation left too little of the voice; the recording is kept")
-        return Cleaned(
-            clip, "It sounded as if music played behind the voice, but taking it out took the "
-            "voice too, so the recording was kept as it was."
-        )  # fmt: skip
-    return Cleaned(parts.voice, parts.words, separated=True, model=parts.model)
+        words = (
+            "It sounded as if music played behind the voice, but taking it out took the voice "
+            "too, so the recording was kept as it was."
+        )
+        return Cleaned(clip, words)
+    return done
 
 
 def _sung(clip: Clip) -> int:
