@@ -14,6 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from voice2music.clip import Limits, read, write
+from voice2music.ui.backend import Backend, installed
 
 ROOT = Path(__file__).parents[1]
 FLAGS = (
@@ -35,12 +36,11 @@ DRIVER = program("chromedriver")
 
 
 @contextmanager
-def served(root: Path) -> Iterator[str]:
-    """The page as it is installed, on a free port; gives its address."""
+def served(root: Path, backend: Backend | None = None) -> Iterator[str]:
+    """The page as it is installed, or on another backend, on a free port; gives its address."""
     from voice2music.ui import page, serving
-    from voice2music.ui.backend import installed
 
-    blocks = page.build(installed(), root, Limits(), jobs=1)
+    blocks = page.build(backend or installed(), root, Limits(), jobs=1)
     _, url, _ = blocks.queue().launch(
         **serving.options(root, Limits()), prevent_thread_lock=True, quiet=True
     )

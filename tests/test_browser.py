@@ -19,6 +19,7 @@ from browser import (
     served,
     visiting,
 )
+from fixtures_ui import Studio, fake_backend
 
 pytestmark = [
     pytest.mark.browser,
@@ -71,6 +72,44 @@ def test_a_visitor_goes_from_an_example_to_a_download(browser, address):
     assert file.name.startswith("ode-to-joy-reggae-band")
     assert read(file).seconds == pytest.approx(17.4, abs=0.2)
     assert browser.complaints() == []
+
+
+def test_the_first_seconds_sound_while_the_rest_is_made(browser, tmp_path):
+    """And the whole take goes on from the same place."""
+    visits = tmp_path / "visits"
+    visits.mkdir()
+    with served(visits, fake_backend(tmp_path, Studio(pause=0.8))) as url:
+        browser.open(url)
+        browser.press("[data-example=ode-to-joy]")
+        browser.see(".v-facts")
+        browser.press("#make")
+        browser.press("[data-slot=band] .v-small")
+        browser.until(lambda: browser.run("return v2m.speaking().position > 0.5"))
+        assert browser.run("return v2m.speaking() instanceof v2m.Stream")
+        browser.until(lambda: browser.run("return v2m.speaking() instanceof v2m.Player"))
+        browser.until(lambda: browser.run("return v2m.speaking().playing"))
+        assert browser.run("return v2m.speaking().position") > 1
+        assert browser.complaints() == []
+
+
+def test_a_second_visitor_waits_and_knows_how_long(browser, tmp_path, sung):
+    visits, other = tmp_path / "visits", tmp_path / "other"
+    visits.mkdir()
+    other.mkdir()
+    backend = fake_backend(tmp_path, Studio(pause=0.7))
+    with served(visits, backend) as url, visiting(other, sung) as second:
+        for visitor in (browser, second):
+            visitor.open(url)
+            visitor.press("[data-example=ode-to-joy]")
+            visitor.see(".v-facts")
+        browser.press("#make")
+        browser.see("[data-slot=musicgen][data-state=working]")
+        second.press("#make")
+        second.until(lambda: "Waiting: 1 before you" in second.text("[data-slot=musicgen]"))
+        second.see("[data-slot=band] .v-card")  # which waits for nobody
+        second.press("[data-slot=musicgen] [data-act=cancel]")
+        second.until(lambda: "Stopped" in second.text("[data-slot=musicgen]"))
+        assert "Stopped" not in browser.text("[data-slot=musicgen]")
 
 
 def test_a_visitor_sings_to_the_guide_beat(browser, address):

@@ -43,7 +43,7 @@ def safe(handler: Callable[..., Any]) -> Callable[..., Any]:
             log.error("%s broke", handler.__name__, exc_info=error)
         visits = [arg for arg in args if isinstance(arg, Visit)]
         words = words_in(visits[0].language if visits else "en")
-        return gr.Error(told(error, words), title="", print_exception=False)
+        return gr.Error(told(error, words), title=words("sorry"), print_exception=False)
 
     @functools.wraps(handler)
     def call(*args: object) -> object:
