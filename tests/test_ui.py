@@ -324,6 +324,17 @@ def test_each_model_may_have_its_own_genre_and_checkpoint(sing, visit, backend):
     assert request.checkpoints == {"musicgen": "mini-musicgen", "audioldm": "mini-musicgen"}
 
 
+def test_one_model_may_stand_in_both_columns(sing, listen, visit):
+    choice = Choice(
+        first="mini-musicgen", second="musicgen-melody", players=("musicgen", "audioldm")
+    )
+    view = last(listen.make(with_voice(sing, visit), choice))
+    assert [slot["title"] for slot in view["slots"]] == [
+        "MusicGen · mini-musicgen",
+        "MusicGen · musicgen-melody",
+    ]
+
+
 def test_the_page_takes_no_folder_for_a_model(backend):
     with pytest.raises(BadRequest, match="no model"):
         known_models({"musicgen": "/etc"}, backend.models())

@@ -48,7 +48,7 @@ def slot_view(slot: Slot, visit: Visit, words: Words, backend: Backend) -> dict[
         cards[0]["best"] = True
     return {
         "slot": slot.name,
-        "title": engine_title(slot, words, backend),
+        "title": engine_title(slot, visit, words, backend),
         "genre": genre_title(slot.genre, words, backend),
         "state": slot.state,
         "share": slot.share,
@@ -108,10 +108,15 @@ def downloads(take: Take) -> list[str]:
     return [*AUDIO, *(name for name, there in extras.items() if there), "json"]
 
 
-def engine_title(slot: Slot, words: Words, backend: Backend) -> str:
-    """What a column is called: its engine, with the model's name where one was chosen."""
-    engine = next((m.engine for m in backend.models() if m.name == slot.model), slot.name)
-    return words(f"engine.{engine}")
+def engine_title(slot: Slot, visit: Visit, words: Words, backend: Backend) -> str:
+    """What a column is called: its engine, and its model where the other column has the same."""
+    engines = {model.name: model.engine for model in backend.models()}
+    own, *others = (
+        engines.get(each.model, each.name)
+        for each in (slot, *(other for other in visit.slots.values() if other is not slot))
+    )
+    title = words(f"engine.{own}")
+    return f"{title} · {slot.model}" if own in others else title
 
 
 def genre_title(name: str, words: Words, backend: Backend) -> str:

@@ -182,7 +182,7 @@ class Listen:
 
     def _ready(self, slot: Slot, visit: Visit) -> str:
         words = words_in(visit.language)
-        return words("listen.ready", title=cards.engine_title(slot, words, self.backend))
+        return words("listen.ready", title=cards.engine_title(slot, visit, words, self.backend))
 
 
 def _source(visit: Visit, like: Kept | None) -> tuple[Any, str]:

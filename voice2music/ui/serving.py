@@ -1,10 +1,12 @@
 """Serving the page: where, how safely, and what is cleaned up afterwards."""
 
 import logging
+import signal
 import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from voice2music.clip import Limits
@@ -28,6 +30,7 @@ class Address:
 def serve(address: Address, mcp: bool, open_page: bool, jobs: int, limits: Limits) -> None:
     """Serve until interrupted; the visitors' files are gone afterwards."""
     where = _on_the_network(address) if address.phone else _plain(address)
+    signal.signal(signal.SIGTERM, _leave)
     with tempfile.TemporaryDirectory(prefix="voice2music-") as folder:
         root = Path(folder)
         backend = installed()
@@ -36,6 +39,11 @@ def serve(address: Address, mcp: bool, open_page: bool, jobs: int, limits: Limit
         blocks.queue(max_size=page.WAITING_EVENTS).launch(
             **where, **options(root, limits), mcp_server=mcp, inbrowser=open_page
         )
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End as an interrupt does, so that the visitors' files are removed."""
+    raise SystemExit(0)
 
 
 def warm_up(backend: Backend) -> None:
