@@ -9,7 +9,7 @@ from voice2music.arrangement.score import PlayedNote
 from voice2music.errors import MissingPackage
 from voice2music.gm import DRUMS, PROGRAMS
 from voice2music.sampler import Sampler
-from voice2music.soundfont import Bank, bank, soundfont
+from voice2music.soundfont import Bank, bank, carried_soundfont, soundfont
 
 RATE = 44_100
 PERIODS, LENGTH = 50, 4410  # 500 Hz for a tenth of a second, whole periods
@@ -223,7 +223,7 @@ def test_the_installed_soundfont_names_its_licence():
 
 @pytest.fixture(scope="module")
 def real():
-    return Sampler(bank(soundfont().path), RATE)
+    return Sampler(bank(carried_soundfont().path), RATE)
 
 
 STEADY = ("Violin", "Trumpet", "Flute", "Square Lead", "Finger Bass", "Clarinet")

@@ -89,6 +89,17 @@ def test_a_bar_that_is_too_short_is_refused_with_its_text():
         read_style("mine", broken)
 
 
+def test_a_mark_that_its_player_cannot_read_is_refused_with_those_it_can():
+    broken = values("pop")
+    broken["layer"][0]["patterns"] = ["1--- 2--- 1--- 1---"]
+    with pytest.raises(BadRequest, match=r"'2' in the bar .* is none of '\.-1345678a'"):
+        read_style("mine", broken)
+    broken = values("pop")
+    broken["drums"]["groove"][0]["kick"] = "x... .... .... ...."
+    with pytest.raises(BadRequest, match="'x'"):
+        read_style("mine", broken)
+
+
 @pytest.mark.parametrize(
     ("place", "key"), [((), "tempos"), (("lead",), "programme"), (("layer", 0), "paterns")]
 )

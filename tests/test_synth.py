@@ -8,6 +8,7 @@ from voice2music.arrangement.score import Arrangement, PlayedNote, Track
 from voice2music.clip import Clip
 from voice2music.loudness import integrated_loudness, true_peak
 from voice2music.rhythm import steady
+from voice2music.soundfont import carried_soundfont
 from voice2music.styles import Instrument, style
 from voice2music.synth import (
     CEILING,
@@ -21,11 +22,13 @@ from voice2music.synth import (
     played,
 )
 
+FONT = carried_soundfont()  # the sounds that every machine has
+
 
 def performance(name="pop", **wishes):
     song = song_in(name, bars=4, **wishes)
     return song, performed(
-        song, style(name), {t.name: played(t, song.seconds) for t in song.tracks}
+        song, style(name), {t.name: played(t, song.seconds, FONT) for t in song.tracks}
     )
 
 
@@ -103,7 +106,7 @@ def one_note(width=0.0, room=0.0, level=-20.0, drum=None, seconds=3.0):
 def test_width_is_heard_in_stereo_and_cancels_in_mono():
     dry_song, track = one_note()
     wide_song, _ = one_note(width=0.8)
-    dry = {"One": played(track, 3.0)}
+    dry = {"One": played(track, 3.0, FONT)}
     narrow = performed(dry_song, style("pop"), dry).mix.samples
     wide = performed(wide_song, style("pop"), dry).mix.samples
 
@@ -118,7 +121,7 @@ def test_width_is_heard_in_stereo_and_cancels_in_mono():
 
 def test_a_room_rings_on_after_the_note_for_about_its_time():
     song, track = one_note(room=1.0)
-    dry = {"One": played(track, 3.0)}
+    dry = {"One": played(track, 3.0, FONT)}
     sound = performed(song, style("ambient"), dry).mix.samples.mean(axis=0)
     alone = performed(one_note()[0], style("ambient"), dry).mix.samples.mean(axis=0)
     part = slice(round(1.6 * RATE), round(1.8 * RATE))
@@ -143,7 +146,7 @@ def test_the_spread_has_unit_energy():
 def stroke_loudness(drum_key):
     """Loudness of the loudest tenth of a second of one stroke, dry."""
     _, track = one_note(drum=drum_key)
-    sound = played(track, 3.0)
+    sound = played(track, 3.0, FONT)
     start = round(0.49 * RATE)
     blocks = [
         integrated_loudness(Clip(np.pad(sound[:, s : s + 4410], ((0, 0), (0, 13_300))), RATE))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice2music.analysis import Analysis
+from voice2music.arrangement import barred
 from voice2music.clip import Clip
 from voice2music.engines.base import Conditioning, Melody
 from voice2music.harmony import Key, harmonise, key_name, parse_key, parse_progression
@@ -62,8 +63,10 @@ def conditioning(
     if request.chords:
         chords = parse_progression(request.chords, tune.grid, tune.seconds)
     else:
+        # The band puts a tune in four into bars of three for a waltz: its chords follow those bars.
+        grid = barred(tune.grid, style(genre)) if engine == "band" else tune.grid
         chords = harmonise(
-            notes, tune.grid, tune.key, tune.seconds, happy=request.happy, jazzy=request.jazzy
+            notes, grid, tune.key, tune.seconds, happy=request.happy, jazzy=request.jazzy
         )
     return Conditioning(
         genre=genre,

@@ -141,7 +141,7 @@ class Zone:
 
 @lru_cache(maxsize=1)
 def soundfont() -> SoundFont:
-    """The SoundFont in use: FluidR3 where a system has it, else the one in the pretty_midi wheel.
+    """The SoundFont in use: FluidR3 where a system has it, else the one that pip installs.
 
     Raises:
         MissingPackage: neither is there.
@@ -149,11 +149,20 @@ def soundfont() -> SoundFont:
     for place in map(Path, STANDARD_PLACES):
         if place.is_file():
             return SoundFont(place, place.stem.replace("_", " "), "MIT")
+    return carried_soundfont()
+
+
+def carried_soundfont() -> SoundFont:
+    """The small SoundFont that rides in the pretty_midi wheel, on every machine.
+
+    Raises:
+        MissingPackage: pretty_midi is not installed.
+    """
     package = find_spec("pretty_midi")
     if package is not None and package.origin is not None:
-        carried = Path(package.origin).with_name("TimGM6mb.sf2")
-        if carried.is_file():
-            return SoundFont(carried, "TimGM6mb", "GPL-2.0")
+        path = Path(package.origin).with_name("TimGM6mb.sf2")
+        if path.is_file():
+            return SoundFont(path, "TimGM6mb", "GPL-2.0")
     raise MissingPackage(
         "The band has no instrument sounds. Install them with: pip install pretty_midi"
     )

@@ -43,6 +43,7 @@ ACTIVE = -30.0  # dB below a track's loudest tenth of a second, above which it c
 WET = 0.45  # reverb's amplitude against the dry sound where an instrument's `room` is 1
 PREDELAY = 0.014  # s
 BANDS = ((150.0, 700.0, 1.0), (700.0, 4_000.0, 0.9), (4_000.0, 12_000.0, 0.5))
+RUMBLE = 30.0  # Hz, below which nothing is played
 TREBLE_FROM = 2_500.0  # Hz, where the treble shelf is half way up
 MASTER = -15.0  # LUFS, before finishing
 CEILING = 0.89  # -1 dBFS
@@ -70,7 +71,7 @@ def played(track: Track, seconds: float, font: SoundFont | None = None) -> Array
         seconds=seconds,
         pan=instrument.pan,
         vibrato=instrument.vibrato,
-        gains={key: _drum_gain(opened, instrument.program, key) for key in keys},
+        gains={key: drum_gain(opened, instrument.program, key) for key in keys},
     )
 
 
@@ -87,7 +88,7 @@ def performed(arrangement: Arrangement, style: Style, dry: Mapping[str, Array]) 
         size,
         _room_response(style.room_seconds, size),
         _spread_response(size),
-        _shelf(style.treble, size),
+        _tone(style.treble, size),
     )
     stems = {track.name: _placed(dry[track.name], track, place) for track in arrangement.tracks}
     mix = np.sum(list(stems.values()), axis=0) if stems else np.zeros((2, length), np.float32)
@@ -98,7 +99,7 @@ def performed(arrangement: Arrangement, style: Style, dry: Mapping[str, Array]) 
 
 
 @lru_cache(maxsize=512)
-def _drum_gain(opened: Bank, kit: int, key: int) -> float:
+def drum_gain(opened: Bank, kit: int, key: int) -> float:
     """The gain that gives one drum of a kit its place among the others."""
     stroke = PlayedNote(0.0, 1.0, key, 100)
     sound = Sampler(opened, RATE).play([stroke], kit, drums=True, seconds=1.0)
@@ -112,12 +113,12 @@ def _drum_gain(opened: Bank, kit: int, key: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Place:
-    """Where the band plays: FFT size; responses of room, spread and treble at its bins."""
+    """Where the band plays: FFT size; responses of room, spread and tone at its bins."""
 
     size: int
     room: NDArray[np.complex64]
     spread: NDArray[np.complex64]
-    treble: Array
+    tone: Array
 
 
 def _placed(dry: Array, track: Track, place: _Place) -> Array:
@@ -130,7 +131,7 @@ def _placed(dry: Array, track: Track, place: _Place) -> Array:
     spectrum += wet * place.room * middle
     spectrum[0] += aside
     spectrum[1] -= aside
-    spectrum *= np.float32(gain) * place.treble
+    spectrum *= np.float32(gain) * place.tone
     return np.asarray(irfft(spectrum, place.size, axis=1)[:, : dry.shape[1]], np.float32)
 
 
@@ -199,11 +200,16 @@ def _spread_response(size: int) -> NDArray[np.complex64]:
 
 
 @lru_cache(maxsize=4)
-def _shelf(treble: float, size: int) -> Array:
-    """Gain at the bins of an FFT of a shelf that reaches `treble` dB above some 4 kHz."""
+def _tone(treble: float, size: int) -> Array:
+    """Gain at the bins of an FFT: no rumble, and a shelf of `treble` dB above some 4 kHz.
+
+    Loops that beat against themselves bring rumble that no loudspeaker plays but that eats the
+    room for what is heard; it is taken away as by a Butterworth high-pass of eighth order.
+    """
     hertz = np.fft.rfftfreq(size, 1 / RATE)
     share = hertz**2 / (hertz**2 + TREBLE_FROM**2)
-    return np.asarray(10 ** (treble / 20 * share), np.float32)
+    rumble_free = 1 / np.sqrt(1 + (RUMBLE / np.maximum(hertz, 1e-3)) ** 16)
+    return np.asarray(10 ** (treble / 20 * share) * rumble_free, np.float32)
 
 
 def _bus_gain(mix: Array) -> Array:

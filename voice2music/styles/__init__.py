@@ -6,7 +6,7 @@ its own. How a pattern is written is told in `voice2music/styles/README.md`.
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.resources import files
@@ -19,7 +19,20 @@ from voice2music.gm import DRUMS, KITS, PROGRAMS
 Kind = Literal["bass", "walk", "comp", "arpeggio", "pad", "power", "answer", "unison"]
 Colour = Literal["triads", "sevenths", "dominant", "power"]
 Ending = Literal["ring", "stab"]
-KINDS = ("bass", "walk", "comp", "arpeggio", "pad", "power", "answer", "unison")
+STROKES = ".123456789"
+MARKS: Mapping[Kind, str] = MappingProxyType(
+    {
+        "bass": ".-1345678a",
+        "walk": ".-x",
+        "comp": f"{STROKES}-u",
+        "arpeggio": f"{STROKES}-",
+        "pad": f"{STROKES}-",
+        "power": f"{STROKES}-m",
+        "answer": f"{STROKES}-",
+        "unison": "",
+    }
+)
+"""What may stand in a pattern, by the kind of its player."""
 WIDTH = 0.4  # of everything but the lead, the bass and the drums, unless the style says otherwise
 
 Bar = str
@@ -255,9 +268,13 @@ def _layer(data: Mapping[str, Any], steps: int) -> Layer:
     own = {key: data[key] for key in ("enters", "voices", "short", "ghost") if key in data}
     times = {key: data[key] / 1000 for key in ("strum", "late") if key in data}
     _no_more_than(data, {"name", "kind", "instrument", "patterns", *own, *times, *_PLACE})
-    if data["kind"] not in KINDS:
-        raise ValueError(f"kind {data['kind']!r} is none of {', '.join(KINDS)}")
-    patterns = tuple(bars(pattern, steps) for pattern in data["patterns"])
+    if data["kind"] not in MARKS:
+        raise ValueError(f"kind {data['kind']!r} is none of {', '.join(MARKS)}")
+    patterns = tuple(bars(pattern, steps) for pattern in data.get("patterns", ()))
+    if not patterns and data["kind"] != "unison":
+        raise KeyError("patterns")
+    for pattern in patterns:
+        _only_marks(pattern, MARKS[data["kind"]])
     deep = data["kind"] in ("bass", "walk")
     instrument = _instrument({"width": 0.0 if deep else WIDTH} | dict(data))
     return Layer(data["name"], data["kind"], instrument, patterns, **own, **times)
@@ -275,7 +292,10 @@ def _instrument(data: Mapping[str, Any]) -> Instrument:
 
 def _groove(data: Mapping[str, str], steps: int) -> Groove:
     _known_drums(data)
-    return MappingProxyType({drum: bars(pattern, steps) for drum, pattern in data.items()})
+    groove = {drum: bars(pattern, steps) for drum, pattern in data.items()}
+    for pattern in groove.values():
+        _only_marks(pattern, STROKES)
+    return MappingProxyType(groove)
 
 
 def bars(pattern: str, steps: int) -> tuple[Bar, ...]:
@@ -289,6 +309,13 @@ def bars(pattern: str, steps: int) -> tuple[Bar, ...]:
         if len(bar) != steps:
             raise ValueError(f"the bar {bar!r} has {len(bar)} steps, not {steps}")
     return out
+
+
+def _only_marks(pattern: Sequence[Bar], marks: str) -> None:
+    for bar in pattern:
+        for mark in bar:
+            if mark not in marks:
+                raise ValueError(f"{mark!r} in the bar {bar!r} is none of {marks!r}")
 
 
 def _midi(name: str) -> int:
