@@ -76,9 +76,7 @@ def transposed(performance: Performance, semitones: int) -> Performance:
         performance,
         notes=tuple(replace(n, midi=n.midi + semitones) for n in performance.notes),
         key=replace(performance.key, tonic=(performance.key.tonic + semitones) % 12),
-        chords=tuple(
-            replace(c, chord=_transposed(c.chord, semitones)) for c in performance.chords
-        ),
+        chords=tuple(replace(c, chord=_transposed(c.chord, semitones)) for c in performance.chords),
     )
 
 
