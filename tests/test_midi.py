@@ -103,11 +103,3 @@ def test_a_quarter_tone_is_a_bend_of_half_a_semitone():
         (pytest.approx(sung[2].onset, abs=0.02), 50),
         (pytest.approx(sung[3].onset, abs=0.02), 0),
     ]
-
-
-def test_symusic_reads_it_too():
-    symusic = pytest.importorskip("symusic")
-    song = played("disco")
-    score = symusic.Score.from_midi(midi_file(song, C_MAJOR, "x"))
-    assert sum(len(t.notes) for t in score.tracks) == sum(len(t.notes) for t in song.tracks)
-    assert track(song, "Bass")
