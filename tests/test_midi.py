@@ -6,7 +6,7 @@ import mido
 import numpy as np
 import pretty_midi
 import pytest
-from bandroom import C_MAJOR, TUNE, notes, played, track
+from bandroom import C_MAJOR, TUNE, notes
 
 from voice2music.arrangement import arrange
 from voice2music.chords import parse_key, parse_progression

@@ -20,7 +20,7 @@ from voice2music.request import Request
 from voice2music.score import Follow
 
 FORMAT = 1  # of the JSON
-PACKAGES = ("numpy", "scipy", "soxr", "swift-f0", "onnxruntime", "torch", "transformers", "diffusers")
+PACKAGES = ("numpy", "scipy", "soxr", "swift-f0", "torch", "transformers", "diffusers")
 LARGEST_JSON = 1 << 20  # bytes
 LONGEST_NAME = 60  # characters of a file name that come from the input's own
 
