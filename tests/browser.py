@@ -155,11 +155,14 @@ class Visitor:
 def only_the_band(visitor: Visitor) -> None:
     """Untick the models, which are slow without a graphics card."""
     visitor.press(".v-more button")
-    for box in visitor.find("#players input[type=checkbox]")[1:]:
-        visitor.driver.execute_script(
-            "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", box
-        )
-        box.click()
+    boxes = "#players input[type=checkbox]"
+    visitor.see(boxes)
+    for model in visitor.find(boxes)[1:]:
+        visitor.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", model)
+        model.click()
+    visitor.until(
+        lambda: [box.is_selected() for box in visitor.find(boxes)] == [True, False, False]
+    )
     visitor.press(".v-more button")
 
 

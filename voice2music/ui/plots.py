@@ -133,11 +133,11 @@ def _curve(heard: Analysis, x: Place, y: Place) -> str:
 
 
 def _spaced(heard: Analysis) -> list[ChordSpan]:
-    """The chords that have room to be named: changes only, and not closer than 4 % of the width."""
+    """The chords that have room to be named: changes only, and not too close."""
     out: list[ChordSpan] = []
     for span in heard.chords:
         changed = not out or span.chord != out[-1].chord
-        if changed and (not out or span.start - out[-1].start > 0.04 * heard.seconds):
+        if changed and (not out or span.start - out[-1].start > 0.07 * heard.seconds):
             out.append(span)
     return out
 

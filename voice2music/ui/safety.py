@@ -27,7 +27,8 @@ def told(error: Exception, words: Words) -> str:
     if isinstance(error, Said):
         return str(error)
     kind = words.get(f"error.{error.code}", "")
-    return f"{kind} ({error})" if kind else str(error)
+    # Isolated from left to right, so that English inside Arabic keeps its order.
+    return f"{kind}\n\u2066{error}\u2069" if kind else str(error)
 
 
 def safe(handler: Callable[..., Any]) -> Callable[..., Any]:
