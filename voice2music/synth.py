@@ -82,20 +82,44 @@ def performed(arrangement: Arrangement, style: Style, dry: Mapping[str, Array]) 
         style: for its room and its treble.
         dry: every track as `played`.
     """
-    length = round(arrangement.seconds * RATE)
-    size = next_fast_len(length + round(1.2 * style.room_seconds * RATE), real=True)
-    place = _Place(
-        size,
-        _room_response(style.room_seconds, size),
-        _spread_response(size),
-        _tone(style.treble, size),
-    )
-    stems = {track.name: _placed(dry[track.name], track, place) for track in arrangement.tracks}
-    mix = np.sum(list(stems.values()), axis=0) if stems else np.zeros((2, length), np.float32)
-    gain = _bus_gain(mix)
-    return Performance(
-        Clip(mix * gain, RATE), {name: Clip(stem * gain, RATE) for name, stem in stems.items()}
-    )
+    mixer = Mixer(style, arrangement.seconds)
+    for track in arrangement.tracks:
+        mixer.add(track, dry[track.name])
+    return mixer.performance()
+
+
+class Mixer:
+    """Brings players together one after the other, so that no dry sound need be kept.
+
+    Args:
+        style: for its room and its treble.
+        seconds: length of the piece.
+    """
+
+    def __init__(self, style: Style, seconds: float) -> None:
+        length = round(seconds * RATE)
+        size = next_fast_len(length + round(1.2 * style.room_seconds * RATE), real=True)
+        self._place = _Place(
+            size,
+            _room_response(style.room_seconds, size),
+            _spread_response(size),
+            _tone(style.treble, size),
+        )
+        self._mix = np.zeros((2, length), np.float32)
+        self._stems: dict[str, Array] = {}
+
+    def add(self, track: Track, dry: Array) -> None:
+        """Put a player at its level and in the room."""
+        self._stems[track.name] = _placed(dry, track, self._place)
+        self._mix += self._stems[track.name]
+
+    def performance(self) -> Performance:
+        """Everybody added so far, under one bus gain; the mixer is used up."""
+        gain = _bus_gain(self._mix)
+        for stem in (self._mix, *self._stems.values()):
+            stem *= gain
+        stems = {name: Clip(self._stems.pop(name), RATE) for name in list(self._stems)}
+        return Performance(Clip(self._mix, RATE), stems)
 
 
 @lru_cache(maxsize=512)
@@ -132,7 +156,8 @@ def _placed(dry: Array, track: Track, place: _Place) -> Array:
     spectrum[0] += aside
     spectrum[1] -= aside
     spectrum *= np.float32(gain) * place.tone
-    return np.asarray(irfft(spectrum, place.size, axis=1)[:, : dry.shape[1]], np.float32)
+    # A copy, so that the padding is not kept with it.
+    return np.array(irfft(spectrum, place.size, axis=1)[:, : dry.shape[1]], np.float32)
 
 
 def _gain_to_level(dry: Array, spectrum: NDArray[np.complex64], level: float, size: int) -> float:
@@ -149,14 +174,14 @@ def _gain_to_level(dry: Array, spectrum: NDArray[np.complex64], level: float, si
     return float(10 ** ((level - loudness) / 20))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _k_weighting(size: int) -> Array:
     """Power response of BS.1770's two filters at the bins of an FFT.
 
     The high shelf and the high-pass in their analogue form, as ITU-R BS.1770-4's tables give them
     at 48 kHz (shelf +4 dB around 1.68 kHz, Q .71; high-pass at 38 Hz, Q .5).
     """
-    s = 1j * np.fft.rfftfreq(size, 1 / RATE)
+    s = 1j * np.fft.rfftfreq(size, 1 / RATE).astype(np.float32)
     shelf_at, q, boost = 1681.97, 0.7072, 10 ** (3.99984 / 20)
     v = s / shelf_at
     shelf = (boost * v**2 + boost**0.4996667 / q * v + 1) / (v**2 + v / q + 1)
@@ -165,7 +190,7 @@ def _k_weighting(size: int) -> Array:
     return np.asarray(np.abs(shelf * high_pass) ** 2, np.float32)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _room_response(seconds: float, size: int) -> NDArray[np.complex64]:
     """Frequency response (2, bins) of a room: noise that dies away, the highs first.
 
@@ -185,7 +210,7 @@ def _room_response(seconds: float, size: int) -> NDArray[np.complex64]:
     return np.asarray(rfft(delayed.astype(np.float32), size, axis=1), np.complex64)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _spread_response(size: int) -> NDArray[np.complex64]:
     """What is added on the left and taken away on the right to make a point-like sound wide.
 
@@ -199,7 +224,7 @@ def _spread_response(size: int) -> NDArray[np.complex64]:
     return np.asarray(rfft(burst.astype(np.float32), size), np.complex64)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _tone(treble: float, size: int) -> Array:
     """Gain at the bins of an FFT: no rumble, and a shelf of `treble` dB above some 4 kHz.
 

@@ -6,7 +6,7 @@ patterns are data (`voice2music.styles`); the players here read them. All chance
 
 from collections.abc import Sequence
 
-from voice2music.arrangement.bass import Bassist, last_bass
+from voice2music.arrangement.bass import Bassist
 from voice2music.arrangement.comping import Comper
 from voice2music.arrangement.drums import drummed
 from voice2music.arrangement.lead import answers, invented_tune, played_tune
@@ -22,6 +22,7 @@ from voice2music.styles import Layer, Lead, Style
 __all__ = ["Arrangement", "PlayedNote", "Track", "arrange", "barred", "pace"]
 
 LAST_STROKE = 0.4  # s for which a last chord that is cut short is held
+LAST_VELOCITY = {"bass": 102, "walk": 102, "comp": 92, "arpeggio": 88, "pad": 76, "power": 100}
 RINGING = ("pad", "arpeggio")  # kinds that ring even then
 
 
@@ -75,15 +76,11 @@ def _layer(song: Song, layer: Layer) -> tuple[PlayedNote, ...]:
         notes = answers(song, layer)
     elif layer.kind == "unison":
         notes = _unison(song, layer)
-    elif layer.kind in ("bass", "walk"):
-        notes = Bassist(song, layer).play()
-        notes += _last_chord(song, layer, _last_bass(song, layer), 102)
     else:
-        comper = Comper(song, layer)
-        notes = comper.play()
-        if song.time.closing is not None:
-            soft = layer.kind == "pad"
-            notes += _last_chord(song, layer, comper.final(song.time.closing), 76 if soft else 92)
+        low = layer.kind in ("bass", "walk")
+        player: Bassist | Comper = Bassist(song, layer) if low else Comper(song, layer)
+        notes = player.play()
+        notes += _last_chord(song, layer, player.final())
     return ordered(notes, song.time.seconds)
 
 
@@ -97,12 +94,7 @@ def _unison(song: Song, layer: Layer) -> list[PlayedNote]:
     return [n for n in tune if entries and n.onset >= entries[0] - 0.1]
 
 
-def _last_bass(song: Song, layer: Layer) -> tuple[int, ...]:
-    closing = song.time.closing
-    return () if closing is None else (last_bass(song, layer, closing),)
-
-
-def _last_chord(song: Song, layer: Layer, midi: Sequence[int], velocity: int) -> list[PlayedNote]:
+def _last_chord(song: Song, layer: Layer, midi: Sequence[int]) -> list[PlayedNote]:
     """The last chord, struck together or rolled, left to ring or cut short."""
     time: Timeline = song.time
     if time.closing is None:
@@ -112,7 +104,7 @@ def _last_chord(song: Song, layer: Layer, midi: Sequence[int], velocity: int) ->
     offset = onset + LAST_STROKE if cut else time.seconds
     spread = 0.03 if layer.kind == "arpeggio" else layer.strum
     return [
-        PlayedNote(onset + spread * place, offset, note, velocity)
+        PlayedNote(onset + spread * place, offset, note, LAST_VELOCITY[layer.kind])
         for place, note in enumerate(midi)
     ]
 

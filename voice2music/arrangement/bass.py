@@ -37,6 +37,10 @@ class Bassist:
             out.append(PlayedNote(onset, feel.offset(stroke, onset), midi, velocity))
         return out
 
+    def final(self) -> tuple[int, ...]:
+        """The root under the last chord."""
+        return (self._root(self.song.time.last_chord),)
+
     def _written(self, strokes: Sequence[Stroke], feel: Feel) -> list[int]:
         """MIDI notes of a written pattern."""
         out: list[int] = []
@@ -151,11 +155,6 @@ class Bassist:
         while midi < self.layer.instrument.low:
             midi += 12
         return midi
-
-
-def last_bass(song: Song, layer: Layer, beat: float) -> int:
-    """The root under the last chord, an octave below the middle of the instrument's range."""
-    return Bassist(song, layer)._root(song.time.chord(beat))
 
 
 def _fifth(chord: Chord) -> int:

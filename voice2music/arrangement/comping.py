@@ -33,9 +33,9 @@ class Comper:
             out += self._struck(stroke, self._notes(chord, stroke), feel)
         return out
 
-    def final(self, beat: float) -> tuple[int, ...]:
+    def final(self) -> tuple[int, ...]:
         """The notes of the last chord."""
-        chord = self.song.time.chord(beat)
+        chord = self.song.time.last_chord
         return self._power(chord) if self.layer.kind == "power" else self._voiced(chord)
 
     def _notes(self, chord: Chord, stroke: Stroke) -> tuple[int, ...]:

@@ -113,7 +113,7 @@ def invented_tune(time: Timeline, key: Key, seed: int) -> tuple[Note, ...]:
             )
             out.append(_note(time, beat, end, midi))
     if time.closing is not None:
-        root = time.chord(time.closing).root
+        root = time.last_chord.root
         last = min((n for n in range(64, 80) if n % 12 == root), key=lambda n: abs(n - midi))
         out.append(_note(time, time.closing, time.closing + size, last))
     return tuple(n for n in out if 0 <= n.onset < time.seconds - 0.1)

@@ -19,6 +19,7 @@ ENOUGH = 0.15  # natural log of a tempo ratio that half or double time must gain
 PICKUP_FROM = 0.4  # share of a bar after which a first note counts as a pick-up to the next bar
 RING = (1.2, 2.4)  # s, least and most that a last chord is given to ring
 LEAST_RING = 0.6  # s
+END = 0.1  # s; a chord that starts so near the end is none
 
 # Which beats of a pattern in four are played in a bar of another metre: the backbeat stays.
 FOLDED = {3: (0, 2, 3), 5: (0, 2, 3, 2, 3), 6: (0, 2, 3, 0, 2, 3)}
@@ -105,6 +106,13 @@ class Timeline:
         """The chord at a position in beats."""
         time = self.grid.time_at(beat) + NEAR
         return self.spans[max(0, bisect.bisect_right(self._starts, time) - 1)].chord
+
+    @cached_property
+    def last_chord(self) -> Chord:
+        """What the last stroke plays: the piece's last chord, even if it is due a little later."""
+        if self.closing is None or self.spans[-1].start < self.seconds - END:
+            return self.spans[-1].chord
+        return self.chord(self.closing)
 
     def sounding_chord(self, stroke: Stroke) -> Chord:
         """The chord a stroke plays: the next one when it stands for it, struck just before."""

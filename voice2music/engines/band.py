@@ -21,7 +21,7 @@ from voice2music.midi import midi_file
 from voice2music.request import LONGEST
 from voice2music.soundfont import SoundFont, soundfont
 from voice2music.styles import Style, style
-from voice2music.synth import RATE, performed, played
+from voice2music.synth import RATE, Mixer, played
 
 SHORTEST = 1.0  # s
 
@@ -67,16 +67,16 @@ class Band:
         genre = style(conditioning.genre)
         progress(0.0, "Writing the parts")
         piece = arrangement(conditioning, genre, settings.seed)
-        dry = {}
+        mixer = Mixer(genre, piece.seconds)
         for index, track in enumerate(piece.tracks):
             if cancelled():
                 raise Cancelled("The band was stopped.")
-            progress(0.05 + 0.75 * index / len(piece.tracks), f"Playing: {track.name}")
-            dry[track.name] = played(track, piece.seconds, self._font)
+            progress(0.05 + 0.85 * index / len(piece.tracks), f"Playing: {track.name}")
+            mixer.add(track, played(track, piece.seconds, self._font))
         if cancelled():
             raise Cancelled("The band was stopped.")
-        progress(0.8, "Mixing")
-        sound = performed(piece, genre, dry)
+        progress(0.9, "Mixing")
+        sound = mixer.performance()
         title = f"{genre.title} after a hummed tune"
         rendition = Rendition(
             audio=sound.mix,
