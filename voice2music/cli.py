@@ -268,13 +268,25 @@ def serve(
     ),
     mcp: Annotated[bool, typer.Option(help="Offer the API to language models too.")] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
-    jobs: Annotated[int, typer.Option(help="Jobs at once; the others queue.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Jobs at once; the others queue.")] = 1,
+    max_megabytes: Annotated[int, typer.Option(min=1, help="Largest upload.")] = 100,
+    max_minutes: Annotated[float, typer.Option(min=0.1, help="Longest recording.")] = 10,
 ) -> None:
     """Open the page (and the REST API behind it)."""
+    from voice2music.clip import Limits
     from voice2music.ui import launch
 
+    limits = Limits(max_megabytes * 2**20, max_minutes * 60)
     with _errors():
-        launch(host=host, port=port, phone=phone, mcp=mcp, open_page=open_page, jobs=jobs)
+        launch(
+            host=host,
+            port=port,
+            phone=phone,
+            mcp=mcp,
+            open_page=open_page,
+            jobs=jobs,
+            limits=limits,
+        )
 
 
 @models.command("list")
