@@ -25,6 +25,7 @@ Chance = np.random.Generator
 
 AS_ASKED = 0.34  # share of captions worded as the app words a request
 _OWN_MOOD = 0.3  # odds that a mood of the style itself is said
+_LEAD_SAID = 0.2  # odds that the style's own lead is asked for in so many words
 _MOST_PLAYERS = 3
 _SLOT = re.compile(r"{(\w+)}")
 
@@ -64,7 +65,9 @@ def captions(facts: Facts, count: int, chance: Chance) -> tuple[str, ...]:
 def _as_asked(facts: Facts, chance: Chance) -> str:
     """What the models are given when somebody asks for this on the page."""
     mood = _mood(facts, chance)
-    lead = _lead(facts, chance) if chance.random() < 0.4 else ""
+    # The style's own words name its own lead; another one has to be asked for.
+    other = facts.lead not in (None, facts.style.lead.instrument.name)
+    lead = _lead(facts, chance) if other or chance.random() < _LEAD_SAID else ""
     request = Request(genre=facts.style.name, mood=mood, words=lead, role=facts.role)
     return prompt(request, facts.style, facts.heard_tempo, facts.heard_key)
 

@@ -116,11 +116,12 @@ def lead_sounds() -> tuple[LeadSound, ...]:
 @lru_cache(maxsize=1)
 def moods() -> tuple[Mood, ...]:
     """The moods of `sounds.toml`."""
-    lists = ("words", "tempo", "modes")
-    return tuple(
-        Mood(name, **{k: tuple(v) if k in lists else v for k, v in values.items()})
-        for name, values in _data()["mood"].items()
-    )
+    return tuple(_mood(name, values) for name, values in _data()["mood"].items())
+
+
+def _mood(name: str, values: dict[str, Any]) -> Mood:
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return Mood(name, **plain)
 
 
 def drawn_mood(tempo: float, mode: str, chance: Chance, none: float = 0.3) -> Mood:
@@ -239,7 +240,7 @@ def _in_room(dry: Array, sent: Array, mix: Mix, rate: int) -> Array:
 
 @lru_cache(maxsize=64)
 def _room(seconds: float, number: int, rate: int) -> Array:
-    """Impulse response of unit energy: noise that dies away, the highs first, no reverb in the bass.
+    """Impulse response of unit energy: noise that dies away, the highs first, without bass.
 
     Rooms of one reverberation time differ in their first reflections and in their noise.
     """
