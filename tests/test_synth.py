@@ -100,7 +100,7 @@ def one_note(width=0.0, room=0.0, level=-20.0, drum=None, seconds=3.0):
     instrument = Instrument(0 if drum else 16, 40, 90, 0.0, level, room, 0.0, width)
     notes = (PlayedNote(0.5, 1.0, drum or 60, 100),)
     track = Track("One", instrument, notes, drums=drum is not None)
-    return Arrangement((track,), seconds, steady(120, seconds), (), None), track
+    return Arrangement((track,), seconds, steady(120, seconds), (), (), None), track
 
 
 def test_width_is_heard_in_stereo_and_cancels_in_mono():
@@ -162,5 +162,5 @@ def test_the_drums_of_a_kit_are_balanced_whatever_the_soundfont_holds():
 
 
 def test_silence_stays_silence():
-    song = Arrangement((), 2.0, steady(120, 2.0), (), None)
+    song = Arrangement((), 2.0, steady(120, 2.0), (), (), None)
     assert performed(song, style("pop"), {}).mix.peak == 0

@@ -58,7 +58,8 @@ def arrange(
         tracks.append(Track("Drums", style.drums.instrument, strokes, drums=True))
     closing = None if time.closing is None else time.time(time.closing)
     heard = tuple(track for track in tracks if track.notes)
-    return Arrangement(heard, seconds, bars, tuple(chords), closing, _remarks(style, grid))
+    remarks = _remarks(style, grid)
+    return Arrangement(heard, seconds, bars, tuple(chords), tune, closing, remarks)
 
 
 def _leads(song: Song) -> bool:

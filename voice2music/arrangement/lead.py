@@ -31,6 +31,9 @@ MOTIFS = {
     ),
     3: ((0, 1, 2), (0, 2), (0, 1, 1.5, 2), (0, 1.5, 2)),
 }
+MIDDLE = 69  # around which an invented tune moves
+ARCHES = ((0, 4, 7, 2), (5, 7, 3, 0), (7, 4, 5, 0), (2, -2, 5, 3), (-3, 2, 7, 4))  # by bar
+STALE = 1.6  # semitones that a new note may lie further off than the last one again
 
 
 def played_tune(song: Song, lead: Lead) -> list[PlayedNote]:
@@ -88,34 +91,34 @@ def answers(song: Song, layer: Layer) -> list[PlayedNote]:
 def invented_tune(time: Timeline, key: Key, seed: int) -> tuple[Note, ...]:
     """A plain tune over the chords, for music made from words alone.
 
-    Two bars of rhythm come back every four (a b a c); strong beats take tones of the chord, the
-    others step through the scale; the last note is the last chord's root.
+    Rhythms come back every four bars (a b a c) on an arch of pitch drawn by chance; strong beats
+    take tones of the chord, the others step through the scale; the last note is the root of the
+    last chord.
     """
     chance = np.random.default_rng([seed, 7])
-    size = time.grid.beats_per_bar
-    motifs = MOTIFS[3 if size == 3 else 4]
+    motifs = MOTIFS[3 if time.grid.beats_per_bar == 3 else 4]
     first, second, third = (motifs[i] for i in chance.permutation(len(motifs))[:3])
-    rhythm = {0: first, 1: second, 2: first, 3: third[:2]}
-    contour = chance.choice([-2, -1, -1, 1, 1, 2], size=(4, 8))
-    contour[2] = contour[0]
+    rhythm = (first, second, first, third[:2])
+    arch = ARCHES[int(chance.integers(len(ARCHES)))]
+    turns = chance.choice([-2, -1, 1, 2], size=(4, 8))
+    turns[2] = turns[0]
     out: list[Note] = []
-    midi = 72
+    midi = MIDDLE + arch[0]
     for measure in (m for m in time.measures if m.number >= 0):
-        onsets = [x for x in rhythm[measure.number % 4] if x < len(measure.beats)]
-        for index, onset in enumerate(onsets):
+        place = measure.number % 4
+        onsets = [x for x in rhythm[place] if x < len(measure.beats)]
+        ends = [*onsets[1:], len(measure.beats)]
+        for index, (onset, end) in enumerate(zip(onsets, ends, strict=True)):
             beat = measure.start + onset
             if time.closing is not None and beat >= time.closing - 0.01:
                 break
-            drift = int(contour[measure.number % 4, index % 8])
-            midi = _melodic(time, key, beat, midi, drift, strong=onset in (0, 2))
-            end = measure.start + (
-                onsets[index + 1] if index + 1 < len(onsets) else len(measure.beats)
-            )
-            out.append(_note(time, beat, end, midi))
+            goal = 0.5 * midi + 0.5 * (MIDDLE + arch[place]) + int(turns[place, index % 8])
+            midi = _melodic(time, key, beat, midi, goal, strong=onset in (0, 2))
+            out.append(_note(time, beat, measure.start + end, midi))
     if time.closing is not None:
         root = time.last_chord.root
         last = min((n for n in range(64, 80) if n % 12 == root), key=lambda n: abs(n - midi))
-        out.append(_note(time, time.closing, time.closing + size, last))
+        out.append(_note(time, time.closing, time.closing + time.grid.beats_per_bar, last))
     return tuple(n for n in out if 0 <= n.onset < time.seconds - 0.1)
 
 
@@ -124,14 +127,13 @@ def _note(time: Timeline, beat: float, end: float, midi: int) -> Note:
     return Note(start, min(start + 0.92 * (stop - start), time.seconds), midi)
 
 
-def _melodic(time: Timeline, key: Key, beat: float, last: int, drift: int, *, strong: bool) -> int:
-    """The next note of an invented tune: a chord tone when strong, else a step of the scale."""
+def _melodic(time: Timeline, key: Key, beat: float, last: int, goal: float, *, strong: bool) -> int:
+    """The next note of an invented tune: a chord tone when strong, else of the scale."""
     chord = time.chord(beat)
     tones = {(chord.root + step) % 12 for step in QUALITIES[chord.quality]}
     wanted = tones if strong else scale(key) | tones
-    goal = last + drift + (1 if last < 66 else -1 if last > 78 else 0)
     options = [n for n in range(60, 85) if n % 12 in wanted]
-    return min(options, key=lambda n: (abs(n - goal) + (0.6 if n == last else 0), n))
+    return min(options, key=lambda n: (abs(n - goal) + STALE * (n == last), n))
 
 
 def _held(note: Note, following: Note | None, song: Song) -> float:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from voice2music.chords import ChordSpan
+from voice2music.notes import Note
 from voice2music.rhythm import Grid
 from voice2music.styles import Instrument
 
@@ -49,6 +50,7 @@ class Arrangement:
         seconds: length.
         grid: the beats that are played, in the bars that are played.
         chords: what is played.
+        tune: what the lead plays or the singer sings; made up where nobody sang.
         closing: seconds at which the last chord is struck, None where there is no room for it.
         remarks: plain sentences about what was done differently from what was sung.
     """
@@ -57,5 +59,6 @@ class Arrangement:
     seconds: float
     grid: Grid
     chords: tuple[ChordSpan, ...]
+    tune: tuple[Note, ...]
     closing: float | None
     remarks: tuple[str, ...] = ()

@@ -116,9 +116,8 @@ def arrangement(conditioning: Conditioning, genre: Style, seed: int) -> Arrangem
 
 
 def _lead_sheet(piece: Arrangement, conditioning: Conditioning, title: str) -> str:
-    """Tune and chords as MusicXML; chords alone where there was no voice."""
-    notes = conditioning.melody.notes if conditioning.melody is not None else ()
-    return musicxml(notes, piece.chords, piece.grid, conditioning.key, title)
+    """Tune and chords as MusicXML."""
+    return musicxml(piece.tune, piece.chords, piece.grid, conditioning.key, title)
 
 
 def _check_length(seconds: float) -> None:
