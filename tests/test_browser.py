@@ -126,7 +126,7 @@ def test_a_visitor_sings_to_the_guide_beat(browser, address):
     browser.press(".v-record")
     stopped = time.monotonic()
     browser.until(lambda: "guide beat" in browser.text(".v-facts"))
-    assert time.monotonic() - stopped < 5  # on a machine that also runs the browser
+    assert time.monotonic() - stopped < 8  # on a machine that also runs the browser
     assert "116" in browser.text(".v-facts")
     seconds = browser.run("return document.querySelector('.v-heard .v-time').textContent")
     assert seconds.endswith(("0:06", "0:07"))
