@@ -1,6 +1,7 @@
 """Serving the page: where, how safely, and what is cleaned up afterwards."""
 
 import logging
+import os
 import signal
 import tempfile
 import threading
@@ -33,6 +34,8 @@ def serve(address: Address, mcp: bool, open_page: bool, jobs: int, limits: Limit
     signal.signal(signal.SIGTERM, _leave)
     with tempfile.TemporaryDirectory(prefix="voice2music-") as folder:
         root = Path(folder)
+        # Gradio's own copies of uploads and results, which it would leave in /tmp/gradio for good.
+        os.environ["GRADIO_TEMP_DIR"] = str(root / "gradio")
         backend = installed()
         blocks = page.build(backend, root, limits, jobs)
         threading.Thread(target=warm_up, args=(backend,), daemon=True).start()
