@@ -91,7 +91,8 @@ def _on_the_network(address: Address) -> dict[str, Any]:
 
     host = phone.lan_address()
     pair = phone.certificate(host)
-    print(phone.qr(f"https://{host}:{address.port or 7860}"))
+    url = f"https://{host}:{address.port or 7860}"
+    print(f"{phone.qr(url)}\nOn a phone in the same network: {url}", flush=True)
     return {
         "server_name": "0.0.0.0",
         "server_port": address.port,
