@@ -7,6 +7,7 @@ The tracker is SwiftF0 (MIT, an ONNX network inside its wheel; 46.9 to 2,093.75 
 There is no speech detector in front of it: those score humming as silence.
 """
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -107,6 +108,9 @@ def frame_level(clip: Clip, frames: int, window: float = 0.025) -> NDArray[np.fl
 @lru_cache(maxsize=1)
 def _detector() -> "SwiftF0":
     """The network, loaded once; several threads may use it. It sleeps between calls."""
+    # ONNX Runtime reports to Microsoft from 1.29 on, and keeps an identifier in the user's cache,
+    # unless this stands in the environment before it is loaded.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     from swift_f0 import SwiftF0
 
     return SwiftF0(threads=1, spin=False)
