@@ -1,15 +1,16 @@
 """The key of a sung tune.
 
-Each of the 24 keys is scored by how probable its degrees make the notes that were sung. Relative
-keys share their notes, so a cue of the tonic itself is added: the rising fourth from the fifth to
-the tonic with which so many tunes set out ("A-maz-", "Should auld", "Oh when").
-
-Tried and left out, since they did not help on tunes outside the benchmark: last and first notes,
-ends of phrases, pairs of notes, and a hidden Markov model of implied chords.
+Each of the 24 keys is scored by how probable its degrees make the notes that were sung: degrees
+as in written music (Temperley) and as in songs (counted), mixed. Relative keys share their notes,
+so two cues of the tonic itself are added: the rising fourth from the fifth to the tonic with which
+so many tunes set out ("A-maz-", "Should auld", "Oh when"), and a last note of the tonic's chord.
 """
 
+import json
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from voice2music.chords import Key, Mode
 from voice2music.notes import Note
 
 Array = NDArray[np.float64]
+COUNTS = Path(__file__).with_name("tune_counts.json")
 MODES: tuple[Mode, ...] = ("major", "minor")
 
 # In how many segments of the Kostka-Payne corpus each degree occurs, from the tonic upwards
@@ -27,13 +29,23 @@ DEGREES: dict[Mode, tuple[float, ...]] = {
     "major": (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400),
     "minor": (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330),
 }
-# What counts how much; set on 850 tunes outside the benchmark, as are the next two.
-PER_LENGTH = 0.3  # for a note as long as the median one
-PER_NOTE = 0.1
-PER_FOURTH = 0.6
-MINOR = -0.5  # minor tunes are rarer
-LONGEST = 2.5  # medians; a longer note says no more
+# Share of each degree of the major in the degrees of the minor (lowered third, sixth, seventh),
+# so that what was counted in major can be used for both.
+TO_MINOR = (
+    (0, 0, 1.0), (2, 2, 1.0), (3, 4, 1.0), (5, 5, 1.0), (7, 7, 1.0),
+    (8, 9, 0.6), (9, 9, 0.3), (10, 11, 0.7), (11, 11, 0.4),
+)  # fmt: skip
+SELDOM = 0.01  # share of any other degree
+LAST: dict[Mode, dict[int, float]] = {
+    "major": {0: 0.35, 4: 0.30, 7: 0.25, 2: 0.03, 9: 0.02, 5: 0.01, 11: 0.02},
+    "minor": {0: 0.35, 3: 0.30, 7: 0.25, 2: 0.03, 8: 0.02, 5: 0.01, 10: 0.02},
+}
+# What counts how much; all set on 1,500 tunes outside the benchmark.
+PER_NOTE = 0.55  # of median length; others by the square root of their length
+PER_FOURTH = 0.5
 MOST_FOURTHS = 3
+PER_END = 0.15
+MINOR = -0.6  # minor tunes are rarer
 
 
 def estimate_key(notes: Sequence[Note]) -> Key:
@@ -56,11 +68,32 @@ def _score(notes: Sequence[Note], mode: Mode) -> Array:
     median = float(np.median([note.seconds for note in notes]))
     sung = np.zeros(12)
     for note in notes:
-        sung[note.midi % 12] += PER_NOTE + PER_LENGTH * min(note.seconds / median, LONGEST)
-    degrees = np.log(DEGREES[mode] / np.sum(DEGREES[mode]))
-    scores = np.array([np.roll(sung, -tonic) @ degrees for tonic in range(12)])
+        sung[note.midi % 12] += np.sqrt(note.seconds / median)
+    degrees = _degrees()[mode]
+    scores = PER_NOTE * np.array([np.roll(sung, -tonic) @ degrees for tonic in range(12)])
     scores += PER_FOURTH * np.minimum(_rising_fourths(notes), MOST_FOURTHS)
+    for tonic in range(12):
+        degree = (notes[-1].midi - tonic) % 12
+        scores[tonic] += PER_END * np.log(LAST[mode].get(degree, SELDOM))
     return scores + (MINOR if mode == "minor" else 0.0)
+
+
+@lru_cache(maxsize=1)
+def _degrees() -> dict[Mode, Array]:
+    """Log probability of each degree, the mean of both sources."""
+    major = np.array(json.loads(COUNTS.read_text(encoding="utf-8"))["degrees"]) + 0.002
+    minor = np.full(12, SELDOM)
+    for degree, like, share in TO_MINOR:
+        minor[degree] = share * major[like]
+    counted: dict[Mode, Array] = {"major": major, "minor": minor}
+    return {
+        mode: (_log_shares(counted[mode]) + _log_shares(np.array(DEGREES[mode]))) / 2
+        for mode in MODES
+    }
+
+
+def _log_shares(values: Array) -> Array:
+    return np.asarray(np.log(values / values.sum()), np.float64)
 
 
 def _rising_fourths(notes: Sequence[Note]) -> Array:

@@ -6,8 +6,8 @@ Takeda et al. 2007; Nakamura et al. 2017). What a place is worth is Temperley's 
 "Music and Probability", chapter 3): every place of the bar is struck or not, independently, the
 strong ones more often. So an interval is worth the notes that begin and, as much, the strong
 places that it passes over in silence: long notes begin on the beat. Mixed with it is what was
-counted in lead sheets, note after note (`metre_counts.json`, made by
-`voice2music.dataset.metre_counts`).
+counted in lead sheets, note after note (`tune_counts.json`, made by
+`voice2music.dataset.tune_counts`).
 """
 
 import json
@@ -24,7 +24,7 @@ from scipy.special import logsumexp
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-COUNTS = Path(__file__).with_name("metre_counts.json")
+COUNTS = Path(__file__).with_name("tune_counts.json")
 TICKS = 12  # per beat: sixteenths and triplets
 STEP = 0.015  # between two tempos of `TEMPOS`, natural logarithm
 TEMPOS: Array = np.exp(np.arange(math.log(40), math.log(240), STEP))  # beats per minute
@@ -95,7 +95,7 @@ def metres() -> tuple[Metre, ...]:
 
 
 def _counted(beats: int, counts: dict[str, Any], prior: float, tempo: float) -> Metre:
-    """A metre out of what `voice2music.dataset.metre_counts` wrote."""
+    """A metre out of what `voice2music.dataset.tune_counts` wrote."""
     places = np.array([TICKS * beat + tick for beat in range(beats) for tick in SIMPLE])
     onset = np.full(beats * TICKS, RARE)
     rates = _table(counts["onset"], places) / counts["bars"]

@@ -1,17 +1,17 @@
-"""Counts where notes fall in the bar and how far apart, for `voice2music.metre`.
+"""Counts in sung tunes: where notes fall in the bar, how far apart, and which degrees they are.
 
-Only from the *studied* part of the cleared lead sheets: some two in five, chosen by their names.
-The others are left for the benchmark (`benchmarks/hearing.py`), which so hears tunes that nothing
-was counted in.
+For `voice2music.metre` and `voice2music.key`. Only from the *studied* part of the cleared lead
+sheets: some two in five, chosen by their names. The others are left for the benchmark
+(`benchmarks/hearing.py`), which so hears tunes that nothing was counted in.
 
-`python -m voice2music.dataset.metre_counts ARCHIVE` writes `voice2music/metre_counts.json`.
+`python -m voice2music.dataset.tune_counts ARCHIVE` writes `voice2music/tune_counts.json`.
 """
 
 import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +22,7 @@ from voice2music.metre import COUNTS, TICKS
 QUARTERS = {"4/4": "four", "2/2": "four", "3/4": "three"}  # metres counted in quarters
 BEATS = {"four": 4, "three": 3}
 PAUSE = 2 * TICKS  # from this length on a note ends a phrase
+LONGEST = 2.0  # quarters
 
 
 def studied(work: Work) -> bool:
@@ -29,12 +30,14 @@ def studied(work: Work) -> bool:
     return int(hashlib.sha256(work.path.encode()).hexdigest(), 16) % 5 < 2
 
 
-def counts_of(sheets: Iterable[LeadSheet]) -> dict[str, Any]:
+def counts_of(sheets: Sequence[LeadSheet]) -> dict[str, Any]:
     """Per kind of bar: onsets per place, places where phrases begin and end, and moves.
 
     Returns:
         For "four" and "three": "bars", a length in bars; "onset", "first" and "last", place in
-        ticks to count; "moves", place to length in ticks to count.
+        ticks to count; "moves", place to length in ticks to count. For "degrees": share of the
+        time sung on each degree from the tonic upwards, of tunes in major (there are too few in
+        minor); a note longer than two quarters counts as two.
     """
     out: dict[str, Any] = {}
     for kind, beats in BEATS.items():
@@ -60,7 +63,19 @@ def counts_of(sheets: Iterable[LeadSheet]) -> dict[str, Any]:
             "last": dict(sorted(last.items())),
             "moves": {place: dict(sorted(moves[place].items())) for place in sorted(moves)},
         }
+    out["degrees"] = [round(share, 4) for share in _degrees(sheets)]
     return out
+
+
+def _degrees(sheets: Sequence[LeadSheet]) -> list[float]:
+    quarters = [0.0] * 12
+    for sheet in sheets:
+        if sheet.key.mode == "major":
+            for note in sheet.notes:
+                length = (note.end - note.start) * sheet.quarters_per_beat
+                quarters[(note.midi - sheet.key.tonic) % 12] += min(length, LONGEST)
+    total = sum(quarters) or 1.0
+    return [part / total for part in quarters]
 
 
 def _ticks(sheet: LeadSheet) -> list[int]:
@@ -72,7 +87,7 @@ def _ticks(sheet: LeadSheet) -> list[int]:
 def main(arguments: list[str]) -> int:
     """Count in the archive named on the command line."""
     if len(arguments) != 1:
-        print("usage: python -m voice2music.dataset.metre_counts ARCHIVE", file=sys.stderr)
+        print("usage: python -m voice2music.dataset.tune_counts ARCHIVE", file=sys.stderr)
         return 2
     archive = open_archive(arguments[0])
     sheets = [read_sheet(archive, work) for work in listed_works() if studied(work)]
