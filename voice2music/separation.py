@@ -109,7 +109,7 @@ def separate(
     song = clip.stereo().resampled(loaded.rate)
     # Brought to one level: the models were trained on finished music, not on whispers.
     gain = np.float32(loaded.level / (float(song.samples.std()) + 1e-8))
-    found = _voice(song.samples * gain, loaded, progress, cancelled) / gain
+    found = _voice(song.samples, gain, loaded, progress, cancelled)
     voice = _as(Clip(found, loaded.rate), clip)
     rest = Clip(clip.samples - voice.samples, clip.rate)
     log.info("took the voice out of %.1f s of music with %s", clip.seconds, name)
@@ -168,6 +168,7 @@ def _loaded(name: Model, folder: Path | None) -> VoiceModel:
 
 def _voice(
     song: NDArray[np.float32],
+    gain: np.float32,
     model: VoiceModel,
     progress: Callable[[float, str], None],
     cancelled: Callable[[], bool],
@@ -182,12 +183,14 @@ def _voice(
     for index, start in enumerate(starts):
         if cancelled():
             raise Cancelled("Separation was stopped.")
-        segment = fitted(song[:, start : start + model.segment], model.segment)
+        segment = gain * fitted(song[:, start : start + model.segment], model.segment)
         length = min(model.segment, song.shape[1] - start)
         total[:, start : start + length] += (model.voice(segment) * fade)[:, :length]
         weight[start : start + length] += fade[:length]
         progress((index + 1) / len(starts), "taking the voice out of the music")
-    return total / weight
+    total /= weight * gain
+    total.flags.writeable = False  # ours alone: the clip need not copy it
+    return total
 
 
 def _as(voice: Clip, like: Clip) -> Clip:
