@@ -92,7 +92,8 @@ def main(data: Path) -> None:
 def print_separation(voices: dict[str, tuple[Clip, Truth]]) -> None:
     """Music behind real singing."""
     print("## Music behind the voice: the band in the singer's key and tempo\n")
-    print(f"{len(voices)} voices × {len(STYLES)} styles ({', '.join(STYLES)}).\n")
+    print(f"{len(voices)} voices × {len(STYLES)} styles ({', '.join(STYLES)}).")
+    print("decided: share of the recordings that `auto` separates.\n")
     header("voice over music", "method", "SI-SDR", "pitch", "overall", "false alarm", "notes",
            "times real time", "decided")  # fmt: skip
     for level in LEVELS:
