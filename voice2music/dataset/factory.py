@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -85,21 +86,20 @@ def make(
     if not hours > 0 or workers < 1 or shard_seconds <= 0:
         raise BadRequest(f"Ask for some hours and workers, not {hours:g} and {workers}.")
     total = math.ceil(hours * 3600 / shard_seconds)
-    try:
+    with _saving(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _check_recipe(folder, recipe, tunes, shard_seconds)
-        missing = []
-        for index in range(total):
-            if is_whole(folder, index):
-                progress(Made(index, _seconds(folder, index), 0.0), total)
-            else:
-                missing.append(index)
-        for made in _all(folder, recipe, tuple(tunes), missing, workers, shard_seconds):
-            progress(made, total)
-        paths = [folder / f"{shard_name(index)}.jsonl" for index in range(total)]
+    missing = []
+    for index in range(total):
+        if is_whole(folder, index):
+            progress(Made(index, _seconds(folder, index), 0.0), total)
+        else:
+            missing.append(index)
+    for made in _all(folder, recipe, tuple(tunes), missing, workers, shard_seconds):
+        progress(made, total)
+    paths = [folder / f"{shard_name(index)}.jsonl" for index in range(total)]
+    with _saving(folder):
         write_rows(folder / MANIFEST, tuple(row for path in paths for row in read_rows(path)))
-    except OSError as error:
-        raise CannotSave(f"The data set cannot be written to '{folder}': {error}") from error
     return folder / MANIFEST
 
 
@@ -209,7 +209,8 @@ def _make_one(
 ) -> Made:
     started = time.process_time()
     shard = made_shard(recipe, tunes, index, seconds)
-    write_shard(folder, index, shard)
+    with _saving(folder):
+        write_shard(folder, index, shard)
     return Made(index, len(shard.music) / recipe.rate, time.process_time() - started)
 
 
@@ -247,6 +248,15 @@ def _check_recipe(
             f"'{folder}' holds pairs of another recipe (other: {', '.join(other)}). "
             f"Choose another folder."
         )
+
+
+@contextmanager
+def _saving(folder: Path) -> Iterator[None]:
+    """What the disk says against writing, as our own error."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotSave(f"The data set cannot be written to '{folder}': {error}") from error
 
 
 def _seconds(folder: Path, index: int) -> float:

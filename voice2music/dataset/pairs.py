@@ -124,9 +124,9 @@ def recognised(path: Path) -> SoundFont:
     if not path.is_file():
         raise MissingPackage(f"There is no SoundFont '{path}'. {_NEED_SOUNDS}")
     with path.open("rb") as file:
-        beginning = file.read(4096)
+        _, _, named = file.read(4096).partition(b"INAM")
     for name, licence in _KNOWN.items():
-        if b"INAM" in beginning and name in beginning:
+        if named[4:].startswith(name):  # after the chunk's length
             return SoundFont(path, path.stem.replace("_", " "), licence)
     raise MissingPackage(
         f"'{path.name}' is not known to be free for making training music. {_NEED_SOUNDS}"
