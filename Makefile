@@ -1,7 +1,7 @@
 # make demo    sets everything up, makes music from a built-in hum, opens the app
 #              ONCE=1 stops after the music; PHONE=1 serves HTTPS on the local network
 # make test    sets everything up and runs the tests      make lint   format, lint, types, imports
-# make bench   writes benchmarks/*.md                     make setup  only prepares .venv
+# make bench   writes benchmarks/*.md (DATA=folder)       make setup  only prepares .venv
 #
 # TORCH_INDEX=URL   where to find torch, e.g. PyTorch's CPU index, to avoid the CUDA build
 # PYTHON=python3.12 another interpreter                   VENV=dir    another place for .venv
@@ -9,6 +9,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 7860
+DATA ?= ../shared/data
 BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' requirements.txt)
 STAMP := $(VENV)/setup-stamp
@@ -59,7 +60,12 @@ format: setup-test
 	$(BIN)/ruff check --fix .
 
 bench: setup-test
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	@test -d $(DATA) || { echo "There is no $(DATA): give the folder of reference recordings, make bench DATA=..."; exit 1; }
+	$(BIN)/python benchmarks/hearing.py --data $(DATA)
+	$(BIN)/python benchmarks/harmony.py $(DATA)/symbolic > benchmarks/harmony.md
+	$(BIN)/python benchmarks/band.py $(DATA)/vocals > benchmarks/band.md
+	$(BIN)/python benchmarks/cleanup.py $(DATA) > benchmarks/cleanup.md
+	$(BIN)/python benchmarks/factory.py --archive $(DATA)/symbolic/OpenEWLD.tar.xz
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info takes

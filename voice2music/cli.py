@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from voice2music.errors import BadAudio, MissingCheckpoint, VoiceToMusicError
-from voice2music.request import ENGINES, Request
+from voice2music.request import ENGINES, MAX_WORDS, Request
 
 if TYPE_CHECKING:
     from voice2music.take import Take
@@ -114,6 +114,8 @@ def make(
             voice_level=voice_level,
             music_level=music_level,
         )
+        if max(map(len, (words, mood, negative))) > MAX_WORDS:
+            typer.echo(f"Only the first {MAX_WORDS:,} characters of your words count.", err=True)
         files: list[Path | None] = [*_audio_files(inputs or [])] or [None]
     failed = [file for file in files if not _make_one(request, file, out, best)]
     if failed:
