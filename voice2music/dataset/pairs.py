@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from voice2music.analysis import Analysis, analyse
 from voice2music.arrangement import arrange, pace
-from voice2music.chords import ChordSpan, chord_symbol, key_name
+from voice2music.chords import ChordSpan, Key, chord_symbol, key_name
 from voice2music.conditioning import tuned_midi
 from voice2music.dataset.captions import Facts, captions
 from voice2music.dataset.music import (
@@ -192,10 +192,14 @@ def voice_labels(voice: Voiced) -> dict[str, Any]:
     return {
         "seconds": meant.seconds,
         "split": tune.split,
-        "tune": {"id": tune.id, "source": tune.source, "licence": tune.licence},
-        "scale": tune.scale,
+        "tune": {
+            "id": tune.id,
+            "source": tune.source,
+            "licence": tune.licence,
+            "scale": tune.scale,
+            "key": key_name(meant.key),
+        },
         "range": meant.voice,
-        "key": key_name(meant.key),
         "notes": [[_ms(n.onset), _ms(n.offset), n.midi] for n in meant.notes],
         "beats": [_ms(beat) for beat in meant.grid.beats],
         "downbeat": meant.grid.downbeat,
@@ -222,10 +226,10 @@ def _piece(recipe: Recipe, voice: Voiced, style: Style, chance: Chance) -> Piece
     band = drawn_band(style, mood, chance)
     mix = drawn_mix(band, mood, chance)
     font = recipe.fonts[int(chance.integers(len(recipe.fonts)))]
-    chords = _chords(meant, mood, chance)
+    chords, key = _harmony(voice, mood, chance)
     number = int(chance.integers(2**31))
     played = arrange(
-        band, meant.grid, chords, meant.key, meant.seconds,
+        band, meant.grid, chords, key, meant.seconds,
         melody=meant.notes, role=role, seed=number,
     )  # fmt: skip
     lead = lead_of(band, role)
@@ -236,7 +240,7 @@ def _piece(recipe: Recipe, voice: Voiced, style: Style, chance: Chance) -> Piece
         lead=lead,
         players=[name for name in players(played) if name != lead],
         tempo=tempo,
-        key=meant.key,
+        key=key,
         heard_tempo=voice.heard.grid.tempo,
         heard_key=voice.heard.key,
     )
@@ -245,11 +249,12 @@ def _piece(recipe: Recipe, voice: Voiced, style: Style, chance: Chance) -> Piece
         "role": role,
         "mood": mood.name,
         "tempo": round(tempo, 2),
+        "key": key_name(key),
         "lead": lead,
         "instruments": list(players(played)),
         "bars": {"beats": played.grid.beats_per_bar, "downbeat": played.grid.downbeat},
         "chords": [
-            [_ms(span.start), _ms(span.end), chord_symbol(span.chord, meant.key)] for span in chords
+            [_ms(span.start), _ms(span.end), chord_symbol(span.chord, key)] for span in chords
         ],
         "captions": list(captions(facts, recipe.captions, chance)),
         "sounds": {"name": font.name, "licence": font.licence},
@@ -259,11 +264,17 @@ def _piece(recipe: Recipe, voice: Voiced, style: Style, chance: Chance) -> Piece
     return Piece(rendered(played, mix, font, recipe.rate), labels)
 
 
-def _chords(meant: Performance, mood: Mood, chance: Chance) -> tuple[ChordSpan, ...]:
-    """The written chords; our own where there are none, and now and then anyway."""
+def _harmony(voice: Voiced, mood: Mood, chance: Chance) -> tuple[tuple[ChordSpan, ...], Key]:
+    """The written chords in their key; where there are none, and now and then anyway, our own.
+
+    Ours are in the key that was heard, as in use: modes are heard as one key or another.
+    """
+    meant = voice.performance
     if meant.chords and chance.random() >= _OWN_CHORDS:
-        return meant.chords
-    return harmonise(meant.notes, meant.grid, meant.key, meant.seconds, mood.happy, mood.jazzy)
+        return meant.chords, meant.key
+    key = voice.heard.key
+    happy, jazzy = mood.happy, mood.jazzy
+    return harmonise(meant.notes, meant.grid, key, meant.seconds, happy, jazzy), key
 
 
 def _style(chance: Chance) -> Style:
