@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voice2music import __version__
 from voice2music.dataset.pairs import Recipe, Voiced, pieces, voice_labels, voiced
 from voice2music.dataset.shards import (
     HEARD_RATE,
@@ -234,7 +235,8 @@ def _check_recipe(
 ) -> None:
     """The folder's recipe is this one; it is written where there is none."""
     path = folder / RECIPE
-    values = {**recipe.to_json(), "shard_seconds": shard_seconds, "tunes": len(tunes)}
+    made_by = {"version": __version__, "shard_seconds": shard_seconds, "tunes": len(tunes)}
+    values = {**recipe.to_json(), **made_by}
     if not path.is_file():
         write_text(path, json.dumps(values, indent=1) + "\n")
         return
