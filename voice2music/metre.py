@@ -102,7 +102,11 @@ def _counted(beats: int, counts: dict[str, Any], prior: float, tempo: float) -> 
     # Rests between phrases stretch the bars; while there is singing, downbeats are hardly missed.
     onset[places] = np.maximum(rates * 0.93 / rates.max(), RARE)
     smooth = onset[places] / onset[places].sum()
-    first = _table(counts["first"], places) + 8 * smooth
+    # People hum from a tune's beginning or from some phrase's: half and half.
+    first = sum(
+        (_table(counts[name], places) + 8 * smooth) / (sum(counts[name].values()) + 8)
+        for name in ("start", "first")
+    )
     last = _table(counts["last"], places) + 8 * smooth
     moves = {
         (int(place), int(length)): number

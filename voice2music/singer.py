@@ -96,7 +96,7 @@ def sing(
     Returns:
         One channel.
     Raises:
-        ValueError: no notes, or a note below 30 Hz or above 2 kHz.
+        ValueError: no notes, none over 10 ms, or one outside MIDI 22 to 95 (30 Hz to 2 kHz).
     """
     singer = singer or Singer()
     sung = _one_at_a_time(notes)
@@ -163,7 +163,10 @@ def _one_at_a_time(notes: Sequence[Note]) -> tuple[Note, ...]:
     cut = [
         replace(note, offset=min(note.offset, end)) for note, end in zip(ordered, ends, strict=True)
     ]
-    return tuple(note for note in cut if note.offset - note.onset > 0.01)
+    long = tuple(note for note in cut if note.offset - note.onset > 0.01)
+    if not long:
+        raise ValueError("Every note to sing is shorter than 10 ms.")
+    return long
 
 
 def _pitch(
@@ -193,14 +196,15 @@ def _pitch(
 def _loudness(notes: tuple[Note, ...], ticks: Array, rng: np.random.Generator) -> Array:
     """Linear gain at `ticks`: phrases swell and die away, notes begin with a dip between them."""
     gain = np.zeros(len(ticks))
-    for note in notes:
-        gain[(ticks >= note.onset) & (ticks < note.offset)] = 10 ** (rng.normal(0, 1.5) / 20)
-    for before, after in _pairs(notes):
+    ends = [note.offset for note in notes]
+    for index, (before, after) in enumerate(_pairs(notes)):
         if after.onset - before.offset <= LEGATO:
-            gain[(ticks >= before.offset - 0.01) & (ticks < after.onset)] = gain[
-                np.searchsorted(ticks, max(before.onset, before.offset - 0.02))
-            ]
-            depth = 0.85 if abs(after.midi - before.midi) < 1 else 0.35
+            ends[index] = after.onset
+    for note, end in zip(notes, ends, strict=True):
+        gain[(ticks >= note.onset) & (ticks < end)] = 10 ** (rng.normal(0, 1.5) / 20)
+    for (before, after), end in zip(_pairs(notes), ends, strict=False):
+        if end == after.onset:
+            depth = 0.85 if before.midi == after.midi else 0.35
             gain *= 1 - depth * np.exp(-(((ticks - after.onset + 0.01) / 0.022) ** 2))
     swell = 10 ** (1.5 * _wander(ticks, 1.5, rng) / 20)
     return np.asarray(_smoothed(gain, 0.015) * swell, np.float64)

@@ -31,18 +31,18 @@ def studied(work: Work) -> bool:
 
 
 def counts_of(sheets: Sequence[LeadSheet]) -> dict[str, Any]:
-    """Per kind of bar: onsets per place, places where phrases begin and end, and moves.
+    """Per kind of bar: onsets per place, where tunes and phrases begin and end, and moves.
 
     Returns:
-        For "four" and "three": "bars", a length in bars; "onset", "first" and "last", place in
-        ticks to count; "moves", place to length in ticks to count. For "degrees": share of the
+        For "four" and "three": "bars", a length in bars; "onset", "start" (of tunes), "first" and
+        "last" (of phrases), place in ticks to count; "moves", place to length in ticks to count. For "degrees": share of the
         time sung on each degree from the tonic upwards, of tunes in major (there are too few in
         minor); a note longer than two quarters counts as two.
     """
     out: dict[str, Any] = {}
     for kind, beats in BEATS.items():
         bar = beats * TICKS
-        places, first, last = Counter[int](), Counter[int](), Counter[int]()
+        places, start, first, last = (Counter[int]() for _ in range(4))
         moves: dict[int, Counter[int]] = {}
         length = 0
         for sheet in sheets:
@@ -50,6 +50,7 @@ def counts_of(sheets: Sequence[LeadSheet]) -> dict[str, Any]:
                 continue
             ticks = _ticks(sheet)
             ends = [b - a >= PAUSE for a, b in pairwise(ticks)] + [True]
+            start[ticks[0] % bar] += 1
             first.update(t % bar for t, new in zip(ticks, [True, *ends[:-1]], strict=True) if new)
             last.update(t % bar for t, end in zip(ticks, ends, strict=True) if end)
             for a, b in pairwise(ticks):
@@ -59,6 +60,7 @@ def counts_of(sheets: Sequence[LeadSheet]) -> dict[str, Any]:
         out[kind] = {
             "bars": round(length / bar, 1),
             "onset": dict(sorted(places.items())),
+            "start": dict(sorted(start.items())),
             "first": dict(sorted(first.items())),
             "last": dict(sorted(last.items())),
             "moves": {place: dict(sorted(moves[place].items())) for place in sorted(moves)},
