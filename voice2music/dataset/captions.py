@@ -86,7 +86,7 @@ def _spoken(facts: Facts, chance: Chance) -> str:
     }
     fitting = [t for t in _data()["templates"] if all(words[s] for s in _SLOT.findall(t))]
     text = _any(fitting, chance).format(**words)
-    text = re.sub(r"\ba (?=[aeiouAEIOU])", "an ", text)
+    text = re.sub(r"\ba (?=[aeiouAEIOU])", "an ", text).replace("music music", "music")
     return text[0].upper() + text[1:] if chance.random() < 0.5 else text
 
 
