@@ -71,6 +71,26 @@ def test_the_ends_are_click_free():
     assert 20 * np.log10(spectrum[bins > 5000].max() / spectrum.max()) < -60
 
 
+@pytest.mark.parametrize("shift", [-0.3, 0.3])
+def test_music_that_was_moved_has_no_click_where_its_silence_begins(shift):
+    # The tone is cut at its crests; unfaded it would jump by 0.5, faded not beyond its slope.
+    quarter = 0.25 / 440
+    out = fitted(tone(3.5).cut(quarter, 3 - quarter), 3 - 2 * quarter, shift).samples[0]
+    slope = 0.5 * 2 * np.pi * 440 / RATE
+    assert np.abs(np.diff(out)).max() < 1.2 * slope
+    assert np.abs(out).max() > 0.4
+
+
+@given(
+    rate=st.sampled_from([8_000, 11_025, 16_000, 22_050, 32_000, 48_000]),
+    seconds=st.floats(3.0, 4.0),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_voice_at_any_rate_mixes_with_music_of_any_length(rate, seconds):
+    music = fitted(tone(5), seconds)
+    assert mixed(music, tone(3.5, rate), 0, 0).samples.shape == music.samples.shape
+
+
 def test_a_finished_take_is_at_minus_14_lufs_below_minus_1_dbtp():
     band = drums(120, 0.1)
     out = finished(Clip(band.samples + tone(12, level=0.1).samples, RATE), 8.0)

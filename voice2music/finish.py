@@ -53,14 +53,16 @@ def alignment(music: Clip, grid: Grid) -> Alignment:
 
 
 def fitted(music: Clip, seconds: float, shift: float = 0.0) -> Clip:
-    """Stereo at 44.1 kHz, moved by `shift`, exactly `seconds` long, with click-free ends."""
-    wide = music.resampled(RATE).stereo().cut(-shift, seconds - shift)
-    length = wide.samples.shape[1]
-    envelope = np.ones(length, np.float32)
-    fade_in, fade_out = min(round(FADE_IN * RATE), length), min(round(FADE_OUT * RATE), length)
-    envelope[:fade_in] *= _ramp(fade_in)
-    envelope[length - fade_out :] *= _ramp(fade_out)[::-1]
-    return Clip(wide.samples * envelope, RATE)
+    """Stereo at 44.1 kHz, moved by `shift`, exactly `seconds` long, with click-free ends.
+
+    Where the move leaves silence before or after the music, the music's own ends are faded.
+    """
+    length, late = round(seconds * RATE), round(shift * RATE)
+    wide = music.resampled(RATE).stereo().samples
+    heard = _faded(wide[:, max(-late, 0) : max(length - late, 0)])
+    out = np.zeros((2, length), np.float32)
+    out[:, max(late, 0) : max(late, 0) + heard.shape[1]] = heard
+    return Clip(out, RATE)
 
 
 def finished(music: Clip, seconds: float, shift: float = 0.0) -> Clip:
@@ -80,13 +82,20 @@ def stems(rendition: Rendition, music: Clip, shift: float = 0.0) -> dict[str, Cl
 
 def mixed(music: Clip, voice: Clip, music_level: float, voice_level: float) -> Clip:
     """Music and voice at equal loudness plus their levels in dB, brought to -14 LUFS together."""
-    parts = [
-        _at_unit_loudness(music, music_level),
-        _at_unit_loudness(voice.cut(0, music.seconds), voice_level),
-    ]
-    return normalised(
-        Clip(parts[0].samples + parts[1].resampled(music.rate).stereo().samples, music.rate)
-    )
+    # Cut at the music's rate: at a lower one the voice could come out some samples off.
+    sung = voice.resampled(music.rate).stereo().cut(0, music.seconds)
+    parts = _at_unit_loudness(music, music_level), _at_unit_loudness(sung, voice_level)
+    return normalised(Clip(parts[0].samples + parts[1].samples, music.rate))
+
+
+def _faded(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(channels, n) with a short rise at its start and a longer fall at its end."""
+    length = samples.shape[1]
+    envelope = np.ones(length, np.float32)
+    fade_in, fade_out = min(round(FADE_IN * RATE), length), min(round(FADE_OUT * RATE), length)
+    envelope[:fade_in] *= _ramp(fade_in)
+    envelope[length - fade_out :] *= _ramp(fade_out)[::-1]
+    return samples * envelope
 
 
 def _ramp(length: int) -> NDArray[np.float32]:
