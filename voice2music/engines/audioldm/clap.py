@@ -7,8 +7,9 @@ a few captions, so that `agreement` can tell.
 
 import json
 import math
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,8 @@ class TextTower:
 
     model: "ClapTextModelWithProjection | ClapModel"
     tokenizer: "PreTrainedTokenizerBase"
+    # It keeps the padding it was last asked for: two jobs at once would get each other's.
+    one_reader: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
     def longest(self) -> int:
@@ -152,20 +155,22 @@ class TextTower:
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors, shape (texts, size)."""
-        tokens = self.tokenizer(
-            list(texts),
-            padding="longest",
-            max_length=self.longest,
-            truncation=True,
-            return_tensors="pt",
-        ).to(self.model.device)
+        with self.one_reader:
+            tokens = self.tokenizer(
+                list(texts),
+                padding="longest",
+                max_length=self.longest,
+                truncation=True,
+                return_tensors="pt",
+            ).to(self.model.device)
         read = self.model.text_model(tokens.input_ids, attention_mask=tokens.attention_mask)
         vectors: Tensor = self.model.text_projection(read.pooler_output)
         return functional.normalize(vectors.float(), dim=-1)
 
     def cuts(self, text: str) -> bool:
         """Whether `text` is longer than the tower reads."""
-        return len(self.tokenizer(text).input_ids) > self.longest
+        with self.one_reader:
+            return len(self.tokenizer(text).input_ids) > self.longest
 
 
 @dataclass(frozen=True, eq=False)

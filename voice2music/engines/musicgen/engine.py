@@ -1,6 +1,7 @@
 """MusicGen-Melody as an engine: words and a tune in, tokens step by step, sound as it comes."""
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -78,6 +79,8 @@ class MusicGen:
     ) -> None:
         self._model = model.eval()
         self._tokenizer = tokenizer
+        # It keeps the padding it was last asked for: two jobs at once would get each other's.
+        self._one_reader = threading.Lock()
         self._form = form
         self._about = about
         self._chroma = chroma
@@ -220,7 +223,8 @@ class MusicGen:
     def _words(self, asked: Conditioning) -> "_Words":
         """Both texts as hidden states of one length."""
         texts = (asked.text, asked.negative)
-        longest = max(len(self._tokenizer(text)["input_ids"]) for text in texts)
+        with self._one_reader:
+            longest = max(len(self._tokenizer(text)["input_ids"]) for text in texts)
         lengths = sorted(self._form.text_lengths)
         length = next((size for size in lengths if size >= longest), lengths[-1])
         unwanted = self._encoded(asked.negative, length)
@@ -232,9 +236,10 @@ class MusicGen:
     def _encoded(self, text: str, length: int) -> Tensor:
         """Text as hidden states, shape (length, width); zero where it is padded."""
         model = self._model
-        tokens = self._tokenizer(
-            text, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).to(model.device)
+        with self._one_reader:
+            tokens = self._tokenizer(
+                text, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+            ).to(model.device)
         mask = tokens["attention_mask"]
         states = model.text_encoder(tokens["input_ids"], attention_mask=mask).last_hidden_state
         projection = getattr(model, "enc_to_dec_proj", None)
