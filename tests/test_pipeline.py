@@ -1,3 +1,4 @@
+import json
 import threading
 
 import numpy as np
@@ -5,8 +6,16 @@ import pytest
 from fakes import BrokenEngine, FailingEngine, ToneEngine
 
 from voice2music.again import again
-from voice2music.clip import read, silence
-from voice2music.errors import BadChords, BadManifest, BadRequest, Cancelled, NoMelody
+from voice2music.clip import Clip, read, silence
+from voice2music.engines.base import Rendition
+from voice2music.errors import (
+    BadChords,
+    BadManifest,
+    BadRequest,
+    Cancelled,
+    CannotSave,
+    NoMelody,
+)
 from voice2music.loudness import integrated_loudness, true_peak
 from voice2music.notes import Note
 from voice2music.pipeline import Failed, Heard, Sound, Working, best_of, takes
@@ -14,6 +23,10 @@ from voice2music.request import Request
 from voice2music.singer import sing
 from voice2music.take import Take
 
+WHOLE = {
+    "format": 1, "engine": "band", "seed": 0, "request": {}, "input": None,
+    "music": {"file": "x.wav", "sha256": ""},
+}  # fmt: skip
 SCALE = [60, 62, 64, 65, 67, 65, 64, 62, 60, 64, 67, 60]
 
 
@@ -154,7 +167,95 @@ def test_again_notices_a_changed_input(voice, tmp_path):
         again(take.json, tmp_path / "again", load=load)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 99}', "\0", '{"format": 1}'])
+def test_the_last_seed_is_followed_by_the_first_and_both_are_made_again(voice, tmp_path):
+    load = loader(musicgen=ToneEngine())
+    request = Request(engines=("musicgen",), seed=2**31 - 1, variations=2)
+    for take in made(takes(request, voice, tmp_path, load=load)):
+        assert again(take.json, tmp_path / "again", load=load).identical
+
+
+class SeededBand(ToneEngine):
+    """Sounds of its genre and seed."""
+
+    def generate(self, conditioning, settings, progress, cancelled):
+        self.asked.append((conditioning, settings))
+        pitch = 100 + 50 * len(conditioning.genre) + settings.seed
+        t = np.arange(round(conditioning.seconds * 16_000)) / 16_000
+        yield Rendition(Clip((0.3 * np.sin(2 * np.pi * pitch * t)).astype(np.float32), 16_000))
+
+
+class Cascade(ToneEngine):
+    """Plays the sketch."""
+
+    def __init__(self):
+        super().__init__("audioldm", follows_voice=False)
+
+    def generate(self, conditioning, settings, progress, cancelled):
+        self.asked.append((conditioning, settings))
+        yield Rendition(conditioning.sketch)
+
+
+@pytest.mark.parametrize("engines", [("audioldm",), ("band", "audioldm")])
+@pytest.mark.parametrize("genres", [{}, {"band": "waltz"}, {"audioldm": "bossa-nova"}])
+def test_a_take_made_from_a_sketch_is_made_again_from_the_same_sketch(
+    voice, tmp_path, engines, genres
+):
+    request = Request(engines=engines, genres=genres, genre="disco", seed=3, variations=2)
+    load = loader(audioldm=Cascade(), band=SeededBand("band"))
+    own = [t for t in made(takes(request, voice, tmp_path, load=load)) if t.engine == "audioldm"]
+    assert read(own[0].music).samples.tobytes() != read(own[1].music).samples.tobytes()
+    for take in own:
+        assert again(take.json, tmp_path / "again", load=load).identical
+
+
+def test_the_sketch_is_of_the_genre_of_the_column_that_starts_from_it(voice, tmp_path):
+    band = SeededBand("band")
+    request = Request(engines=("audioldm",), genres={"band": "waltz", "audioldm": "bossa-nova"})
+    run(request, voice, tmp_path, audioldm=Cascade(), band=band)
+    assert [asked.genre for asked, _ in band.asked] == ["bossa-nova"]
+
+
+def test_a_model_gets_its_sketch_in_whichever_column_it_stands(voice, tmp_path):
+    left, right = Cascade(), Cascade()
+    request = Request(engines=("musicgen", "audioldm"))
+    run(request, voice, tmp_path, musicgen=left, audioldm=right, band=SeededBand("band"))
+    assert left.asked[0][0].sketch is right.asked[0][0].sketch is not None
+
+
+def test_a_full_disk_ends_the_job_before_the_next_engine_works(voice, tmp_path, monkeypatch):
+    def full(made, folder, name):
+        raise CannotSave("The disk is full. Make room.")
+
+    monkeypatch.setattr("voice2music.pipeline.save", full)
+    later = ToneEngine("audioldm")
+    with pytest.raises(CannotSave):
+        run(Request(), voice, tmp_path, band=ToneEngine(), musicgen=later, audioldm=later)
+    assert not later.asked
+
+
+def test_a_hum_is_corrected_to_the_key_that_was_asked_for(voice, tmp_path):
+    engine = ToneEngine()
+    request = Request(engines=("musicgen",), corrected=True, key="Gb major")
+    run(request, voice, tmp_path, musicgen=engine)
+    scale = {6, 8, 10, 11, 1, 3, 5}
+    assert {note.midi % 12 for note in engine.asked[0][0].melody.notes} <= scale
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"format": 99}',
+        "\0",
+        '{"format": 1}',
+        "[" * 100_000,
+        json.dumps({**WHOLE, "input": "hum.wav"}),
+        json.dumps({**WHOLE, "input": {"file": 1, "sha256": ""}}),
+        json.dumps({**WHOLE, "music": []}),
+        json.dumps({**WHOLE, "engine": ["band"]}),
+    ],
+)
 def test_a_damaged_json_is_refused_in_a_sentence(tmp_path, text):
     path = tmp_path / "take.json"
     path.write_text(text)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -39,6 +41,51 @@ def test_any_name_becomes_a_safe_one(text):
     name = safe_name(text)
     assert 0 < len(name) <= 60
     assert not set("/\\:\0.") & set(name)
+
+
+def test_long_names_of_any_script_fit_the_file_system(tmp_path, beep):
+    for letter in ("ü", "猫", "\U00020000"):
+        take = save(made(beep), tmp_path, f"{letter * 200}.wav")
+        assert take.music.name.startswith(letter * 30)
+        assert save_input(beep, tmp_path, letter * 200).is_file()
+
+
+def test_an_accent_written_as_a_letter_of_its_own_stays_one():
+    assert safe_name("cafe\u0301 noir.wav") == "caf\u00e9-noir"
+
+
+@pytest.mark.parametrize("stop", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_take_that_cannot_be_saved_whole_leaves_nothing(tmp_path, beep, monkeypatch, stop):
+    def until_full(path, text, encoding):
+        raise stop
+
+    monkeypatch.setattr("pathlib.Path.write_text", until_full)  # the score and the JSON come last
+    with pytest.raises((CannotSave, KeyboardInterrupt)):
+        save(made(beep), tmp_path, "hum")
+    assert not list(tmp_path.rglob("*"))
+
+
+WITH_LITTLE_ROOM = """
+import resource, sys
+from pathlib import Path
+from voice2music.clip import silence
+from voice2music.errors import CannotSave
+from voice2music.take import save_input
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+try:
+    save_input(silence(5, 44_100), Path(sys.argv[1]), "hum")
+except CannotSave as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_said_in_one_sentence_and_leaves_no_half_file(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_ROOM, tmp_path], capture_output=True, text=True
+    )
+    assert done.stdout.startswith("The take could not be saved")
+    assert done.stderr == ""
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "C:\\x", ""])

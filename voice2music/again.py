@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from voice2music import pipeline
-from voice2music.clip import Limits, read
+from voice2music.clip import OWN, read
 from voice2music.errors import BadManifest
 from voice2music.request import Request
 from voice2music.take import Take, read_record, sha256
@@ -35,7 +35,7 @@ def again(record_file: Path, out: Path, *, load: pipeline.Load | None = None) ->
                 f"'{record_file.name}' was made from '{file.name}', which is not beside it or has "
                 f"changed. Put the original file back."
             )
-        voice = read(file, Limits(max_bytes=1 << 30))
+        voice = read(file, OWN)
     for event in pipeline.takes(_request(record), voice, out, name="again", load=load):
         if isinstance(event, pipeline.Failed):
             raise event.error

@@ -6,6 +6,7 @@ A file is never believed: its header may lie, its name may be a trick, it may st
 and it may be a playlist that would make FFmpeg open other files or a network connection.
 """
 
+import io
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -60,6 +61,9 @@ class Limits:
 
     max_bytes: int = 100 * 1024 * 1024
     max_seconds: float = 600.0
+
+
+OWN = Limits(max_bytes=1 << 31, max_seconds=1e5)  # for files that this program wrote itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,9 +195,11 @@ def write(clip: Clip, path: Path | str, *, exact: bool = False) -> Path:
     full_scale = out.samples.T if exact else np.clip(out.samples.T, -1, 1)
     partial = path.with_name(f".{path.name}.part")
     try:
-        with partial.open("wb") as file:
-            subtype = "FLOAT" if exact else WRITE_FORMATS[kind]
-            soundfile.write(file, full_scale, out.rate, format=kind.upper(), subtype=subtype)
+        # Encoded in memory first: libsndfile prints what a full disk raises, and goes on.
+        encoded = io.BytesIO()
+        subtype = "FLOAT" if exact else WRITE_FORMATS[kind]
+        soundfile.write(encoded, full_scale, out.rate, format=kind.upper(), subtype=subtype)
+        partial.write_bytes(encoded.getbuffer())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

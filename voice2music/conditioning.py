@@ -17,7 +17,7 @@ from voice2music.request import LONGEST, SHORTEST, Request
 from voice2music.rhythm import Grid, estimate_grid, steady
 from voice2music.styles import Style, style
 
-SAME_TEMPO = 0.08  # a re-heard grid within this share of the wished tempo is taken
+SAME_TEMPO = 0.08  # a heard grid within this share of the wished tempo is taken
 REPEAT_BEYOND = 1.0  # s; music longer than the tune by more than this plays the tune again
 PLAIN_KEY = Key(0, "major", 0.0)
 
@@ -48,6 +48,16 @@ def tune_of(request: Request, heard: Analysis | None) -> Tune:
     grid = _asked_grid(heard, request.tempo)
     midi, notes, grid = _over(seconds, heard, grid)
     return Tune(seconds, grid, key or heard.key, Melody(midi, notes))
+
+
+def as_asked(request: Request, heard: Analysis) -> Analysis:
+    """What was heard, with the key and the beats that were asked for: what a hum is corrected to.
+
+    Raises:
+        BadRequest: a key that cannot be read.
+    """
+    key = parse_key(request.key) if request.key else heard.key
+    return replace(heard, key=key, grid=_asked_grid(heard, request.tempo))
 
 
 def conditioning(
@@ -108,13 +118,18 @@ def tuned_midi(pitch: Pitch, tuning: float) -> NDArray[np.float32]:
 
 def _asked_grid(heard: Analysis, tempo: float | None) -> Grid:
     """The heard grid, or the one that a user who says the tempo means."""
-    if tempo is None or heard.grid.known:
+    if tempo is None or heard.grid.known or _near(heard.grid.tempo, tempo):
         return heard.grid
     again = estimate_grid(heard.notes, heard.seconds, prior=tempo)
-    if abs(math.log(again.tempo / tempo)) <= SAME_TEMPO:
+    if _near(again.tempo, tempo):
         return again
     start = heard.grid.downbeats[0] if heard.grid.downbeats else 0.0
     return steady(tempo, heard.seconds, heard.grid.beats_per_bar, start)
+
+
+def _near(heard: float, wished: float) -> bool:
+    """Whether a tempo is the wished one, as a singer breathes."""
+    return abs(math.log(heard / wished)) <= SAME_TEMPO
 
 
 def _over(
@@ -129,26 +144,32 @@ def _over(
         )
         padded = np.pad(midi, (0, max(0, frames - len(midi))), constant_values=np.nan)[:frames]
         return padded, kept, _reaching(grid, seconds)
-    beats = _loop(heard.notes, grid)
-    period = grid.time_at(beats) - grid.time_at(0)
+    start, beats = _loop(heard.notes, grid)
+    period = grid.time_at(start + beats) - grid.time_at(start)
     return (
-        _tiled(midi, round(period / HOP), frames),
+        _tiled(midi, period, seconds),
         _repeated(heard.notes, period, seconds),
-        _repeated_grid(grid, beats, seconds),
+        _repeated_grid(grid, start, beats, seconds),
     )
 
 
-def _loop(notes: tuple[Note, ...], grid: Grid) -> int:
-    """Beats after which the tune starts again: the whole bars that hold all of it."""
+def _loop(notes: tuple[Note, ...], grid: Grid) -> tuple[int, int]:
+    """The beat with which the tune starts, and the beats after which it starts again.
+
+    Those are the whole bars that hold all of it.
+    """
     first = grid.beat_at(min(note.onset for note in notes))
     last = grid.beat_at(max(note.onset for note in notes))
-    return max(1, math.ceil((last - first) / grid.beats_per_bar + 1e-6)) * grid.beats_per_bar
+    bars = max(1, math.ceil((last - first) / grid.beats_per_bar + 1e-6))
+    return max(0, math.floor(first + 0.25)), bars * grid.beats_per_bar
 
 
-def _tiled(midi: NDArray[np.float32], period: int, frames: int) -> NDArray[np.float32]:
-    """The curve, again every `period` frames; where two rounds overlap the later one wins."""
+def _tiled(midi: NDArray[np.float32], period: float, seconds: float) -> NDArray[np.float32]:
+    """The curve, again every `period` seconds; where two rounds overlap the later one wins."""
+    frames = round(seconds / HOP)
     out = np.full(frames, np.nan, np.float32)
-    for start in range(0, frames, period):
+    for index in range(math.ceil(seconds / period)):
+        start = round(index * period / HOP)  # from the first round, so that no error adds up
         part = midi[: frames - start]
         sung = ~np.isnan(part)
         out[start : start + len(part)][sung] = part[sung]
@@ -171,14 +192,13 @@ def _repeated(notes: tuple[Note, ...], period: float, seconds: float) -> tuple[N
     )
 
 
-def _repeated_grid(grid: Grid, beats: int, seconds: float) -> Grid:
-    """The first `beats` beats, then the same again, as far as `seconds`."""
-    once = [grid.time_at(i) for i in range(beats)]
-    period = grid.time_at(beats) - grid.time_at(0)
-    rounds = range(math.ceil((seconds - once[0]) / period) + 1)
-    return _reaching(
-        replace(grid, beats=tuple(b + r * period for r in rounds for b in once)), seconds
-    )
+def _repeated_grid(grid: Grid, start: int, beats: int, seconds: float) -> Grid:
+    """The beats up to `start`, then the `beats` beats of the tune again and again."""
+    once = [grid.time_at(start + i) for i in range(beats)]
+    period = grid.time_at(start + beats) - once[0]
+    rounds = range(math.ceil(max(seconds - once[0], 0.0) / period) + 1)
+    again = [b + r * period for r in rounds for b in once]
+    return _reaching(replace(grid, beats=(*grid.beats[:start], *again)), seconds)
 
 
 def _reaching(grid: Grid, seconds: float) -> Grid:

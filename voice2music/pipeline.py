@@ -13,11 +13,11 @@ from voice2music.analysis import Analysis, analyse
 from voice2music.chords import parse_key
 from voice2music.cleaning import clean
 from voice2music.clip import Clip
-from voice2music.conditioning import Tune, conditioning, tune_of
+from voice2music.conditioning import Tune, as_asked, conditioning, tune_of
 from voice2music.correction import correct
 from voice2music.engines.base import Conditioning, Description, Engine, Part, Rendition, Settings
 from voice2music.engines.loading import load_engine
-from voice2music.errors import Cancelled, NoMelody, VoiceToMusicError
+from voice2music.errors import Cancelled, CannotSave, NoMelody, VoiceToMusicError
 from voice2music.request import Request
 from voice2music.styles import style
 from voice2music.take import Made, Take, save, save_input
@@ -124,7 +124,7 @@ def hear(request: Request, voice: Clip) -> Heard:
         if finding.severity == "stop":
             raise NoMelody(finding.text)
     if request.corrected:
-        snapped, analysis = correct(cleaned.clip, analysis)
+        snapped, analysis = correct(cleaned.clip, as_asked(request, analysis))
         return Heard(analysis, snapped, cleaned.clip, cleaned.words)
     return Heard(analysis, cleaned.clip, cleaned.clip, cleaned.words)
 
@@ -165,7 +165,7 @@ class _Work:
         self.request, self.heard, self.out, self.name = request, heard, out, name
         self.load, self.cancelled = load, cancelled
         self.tune: Tune = tune_of(request, heard.analysis if heard else None)
-        self.sketch: Clip | None = None
+        self.sketches: dict[tuple[str, int], Clip] = {}  # by genre and variation
         self.input = save_input(heard.source, out, name) if heard else None
 
     def run(self) -> Iterator[Event]:
@@ -178,7 +178,7 @@ class _Work:
                     continue
                 try:
                     yield from self._one(engine, variation)
-                except Cancelled:
+                except (Cancelled, CannotSave):  # a full disk is full for all
                     raise
                 except VoiceToMusicError as error:
                     failed.add(engine)
@@ -195,7 +195,7 @@ class _Work:
         yield Working(name, variation, 0.0, "starting")
         engine = self.load(name, self.request)
         described = engine.describe()
-        follows = self._conditioning(name, described)
+        follows = self._conditioning(name, variation, described)
         rendition: Rendition | None = None
         for event in self._events(engine, name, variation, follows):
             if isinstance(event, Rendition):
@@ -203,32 +203,39 @@ class _Work:
             else:
                 yield event
         assert rendition is not None, f"{name} ended without a rendition"
-        if name == "band" and variation == 0:
-            self.sketch = rendition.audio
+        if name == "band":
+            self.sketches[self.request.genre_of(name), variation] = rendition.audio
         yield self._take(name, variation, described, follows, rendition, started)
 
-    def _conditioning(self, name: str, described: Description) -> Conditioning:
+    def _conditioning(self, name: str, variation: int, described: Description) -> Conditioning:
         voice = self.heard.voice if self.heard else None
-        if name == "audioldm" and self.sketch is None and self._wants_sketch(described):
-            self.sketch = self._band_sketch()
-        return conditioning(self.request, name, self.tune, voice, self.sketch)
+        sketch = self._sketch(name, variation) if self._wants_sketch(described) else None
+        return conditioning(self.request, name, self.tune, voice, sketch)
 
     def _wants_sketch(self, described: Description) -> bool:
+        """Whether the model is one that starts from the band, in whichever column it stands."""
         asked = self.request.start_from
-        return asked == "band" or (asked == "auto" and not described.follows_voice)
+        wanted = asked == "band" or (asked == "auto" and not described.follows_voice)
+        return wanted and described.name == "audioldm"
 
-    def _band_sketch(self) -> Clip:
-        """The band's audio for the cascade where the band was not asked for itself."""
+    def _sketch(self, name: str, variation: int) -> Clip:
+        """The band's audio for the cascade: of this column's genre and of this variation's seed.
+
+        So it is the same whether or not the band was asked for itself, and when the take is made
+        again alone.
+        """
+        wanted = self.request.genre_of(name), variation
+        if wanted not in self.sketches:
+            self.sketches[wanted] = self._band_sketch(*wanted)
+        return self.sketches[wanted]
+
+    def _band_sketch(self, genre: str, variation: int) -> Clip:
+        """What the band would play, where it has not."""
         band = self.load("band", self.request)
-        follows = conditioning(
-            replace(self.request, genre=self.request.genre_of("audioldm")),
-            "band",
-            self.tune,
-            None,
-            None,
-        )
+        asked = replace(self.request, genre=genre, genres={})
+        follows = conditioning(asked, "band", self.tune, None, None)
         for part in band.generate(
-            follows, self._settings(0), lambda share, words: None, self.cancelled
+            follows, self._settings(variation), lambda share, words: None, self.cancelled
         ):
             if isinstance(part, Rendition):
                 return part.audio
@@ -237,7 +244,7 @@ class _Work:
     def _settings(self, variation: int) -> Settings:
         asked = self.request
         return Settings(
-            seed=asked.seed + variation,
+            seed=asked.seed_of(variation),
             faithful=asked.faithful,
             guidance=asked.guidance,
             steps=asked.steps,

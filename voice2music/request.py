@@ -11,6 +11,7 @@ from voice2music.errors import BadRequest
 ENGINES = ("musicgen", "audioldm", "band")
 MAX_WORDS = 1_000  # characters of free text
 OPTIONAL = ("seconds", "tempo", "steps", "guidance")  # numbers that may be None
+SEEDS = 2**31  # a seed is below this
 SHORTEST, LONGEST = 3.0, 120.0  # seconds of music
 Role = Literal["tune", "back"]
 Decision = Literal["auto", "yes", "no"]
@@ -44,7 +45,7 @@ class Request:
         mood, words, negative: free text; `words` is cut at 1,000 characters.
         role: "tune" plays the tune on an instrument, "back" accompanies the voice.
         seconds: length of the music; None is the voice's own length.
-        seed: of the first variation; variation i uses seed + i.
+        seed: of the first variation; variation i uses seed + i (after 2^31 - 1 comes 0).
         variations: takes per engine, 1 to 8.
         tempo, key, chords: the user's own instead of what was heard ("A minor"; "C | Am | F G").
         faithful: 1 follows the voice closely, 0 leaves the models free.
@@ -99,7 +100,7 @@ class Request:
         _check_range("seconds", self.seconds, SHORTEST, LONGEST)
         _check_range("tempo", self.tempo, 30, 300)
         _check_range("variations", self.variations, 1, 8, whole=True)
-        _check_range("seed", self.seed, 0, 2**31 - 1, whole=True)
+        _check_range("seed", self.seed, 0, SEEDS - 1, whole=True)
         _check_range("steps", self.steps, 1, 1000, whole=True)
         _check_range("guidance", self.guidance, 0, 30)
         for name in ("faithful", "strength"):
@@ -138,6 +139,10 @@ class Request:
     def genre_of(self, engine: str) -> str:
         """The genre that this engine plays."""
         return self.genres.get(engine, self.genre)
+
+    def seed_of(self, variation: int) -> int:
+        """The seed of a variation, counted from 0."""
+        return (self.seed + variation) % SEEDS
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` gives the same request back."""

@@ -4,6 +4,8 @@ import hashlib
 import json
 import platform
 import re
+import shutil
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ FORMAT = 1  # of the JSON
 PACKAGES = ("numpy", "scipy", "soxr", "swift-f0", "torch", "transformers", "diffusers")
 LARGEST_JSON = 1 << 20  # bytes
 LONGEST_NAME = 60  # characters of a file name that come from the input's own
+LONGEST_BYTES = 180  # of the same; file systems take 255 with what is put around it
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,10 @@ class Made:
 
 def safe_name(text: str) -> str:
     """`text` as the beginning of a file name: letters and digits of any script, '-' and '_'."""
-    return re.sub(r"[^\w-]+", "-", Path(text).stem).strip("-_")[:LONGEST_NAME] or "take"
+    # Some systems write an accent as a letter of its own, which is no \w.
+    stem = unicodedata.normalize("NFC", Path(text).stem)
+    name = re.sub(r"[^\w-]+", "-", stem).strip("-_")[:LONGEST_NAME]
+    return name.encode()[:LONGEST_BYTES].decode(errors="ignore") or "take"
 
 
 def sha256(path: Path) -> str:
@@ -119,12 +125,18 @@ def save_input(voice: Clip, folder: Path, name: str) -> Path:
 def save(made: Made, folder: Path, name: str) -> Take:
     """Write a take's files into `folder` and say where they are; its JSON comes last.
 
+    A take is saved whole or not at all.
     Raises:
         CannotSave: the disk is full or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _saved(made, folder, _free_stem(folder, made, safe_name(name)))
+        stem = _free_stem(folder, made, safe_name(name))
+        try:
+            return _saved(made, folder, stem)
+        except BaseException:  # Ctrl-C too
+            _remove_half(folder, stem)
+            raise
     except OSError as error:
         raise _cannot_save(folder, error) from error
 
@@ -138,18 +150,29 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_JSON:
             raise BadManifest(f"'{path.name}' is too large to be a take's JSON.")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise BadManifest(
             f"'{path.name}' cannot be read as a take's JSON ({error}). Choose the .json beside a "
             f"take."
         ) from error
-    needed = {"format", "engine", "seed", "request", "input", "music"}
-    if not isinstance(record, dict) or needed - set(record) or record["format"] != FORMAT:
+    if not _is_record(record):
         raise BadManifest(
             f"'{path.name}' is not a take's JSON of this version. Choose the .json beside a take."
         )
     return record
+
+
+def _is_record(record: object) -> bool:
+    """Whether JSON values are a take's, as far as they are read outside of its request."""
+    if not isinstance(record, dict) or record.get("format") != FORMAT or "input" not in record:
+        return False
+    files = [record.get("music")] + [record["input"]] * (record["input"] is not None)
+    named = all(
+        isinstance(file, dict) and isinstance(file.get("file"), str) and "sha256" in file
+        for file in files
+    )
+    return named and isinstance(record.get("engine"), str) and {"seed", "request"} <= set(record)
 
 
 def _saved(made: Made, folder: Path, stem: str) -> Take:
@@ -192,9 +215,18 @@ def _saved(made: Made, folder: Path, stem: str) -> Take:
     )
 
 
+def _remove_half(folder: Path, stem: str) -> None:
+    """Delete what there is of a take that could not be saved whole."""
+    for ending in ("wav", "mix.wav", "voice.wav", "mid", "musicxml", "json"):
+        (folder / f"{stem}.{ending}").unlink(missing_ok=True)
+    shutil.rmtree(folder / f"{stem}.stems", ignore_errors=True)
+
+
 def _free_stem(folder: Path, made: Made, name: str) -> str:
     """A name that no earlier take has: nothing is overwritten."""
-    stem = f"{name}-{made.request.genre_of(made.engine)}-{made.engine}-{made.variation + 1}"
+    stem = (
+        f"{name}-{safe_name(made.request.genre_of(made.engine))}-{made.engine}-{made.variation + 1}"
+    )
     number, free = 1, stem
     while (folder / f"{free}.json").exists() or (folder / f"{free}.wav").exists():
         number += 1
@@ -208,7 +240,7 @@ def _record(made: Made, music: Path) -> dict[str, Any]:
         "format": FORMAT,
         "engine": made.engine,
         "variation": made.variation,
-        "seed": made.request.seed + made.variation,
+        "seed": made.request.seed_of(made.variation),
         "batch_size": 1,
         "request": made.request.to_json(),
         "input": made.input_file

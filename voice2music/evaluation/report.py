@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from voice2music.analysis import analyse
 from voice2music.chords import Key
-from voice2music.clip import Clip, Limits, read, silence
-from voice2music.conditioning import conditioning, tune_of
+from voice2music.clip import OWN, Clip, read, silence
+from voice2music.conditioning import as_asked, conditioning, tune_of
 from voice2music.correction import correct
 from voice2music.engines.base import Conditioning, Engine, Melody, Rendition, Settings
 from voice2music.errors import BadManifest
@@ -80,7 +80,7 @@ def cases(folder: Path, band: Engine) -> list[Case]:
             Case(
                 system=f"{record['engine']} ({name})" if name != record["engine"] else name,
                 voice=record["input"]["sha256"],
-                music=read(folder / record["music"]["file"], Limits(max_bytes=1 << 30)),
+                music=read(folder / Path(record["music"]["file"]).name, OWN),
                 asked=asked,
                 ceiling=_played(band, replace(asked, role="tune"), record["seed"]),
             )
@@ -229,10 +229,10 @@ def _asked(folder: Path, request: object, file: str, engine: str) -> Conditionin
     if not path.is_file():
         raise BadManifest(f"The voice '{path.name}' is not beside its take. Put it back.")
     asked = Request.from_json(request)
-    voice = read(path, Limits(max_bytes=1 << 30))
+    voice = read(path, OWN)
     heard = analyse(voice, asked.guide)
     if asked.corrected:
-        voice, heard = correct(voice, heard)
+        voice, heard = correct(voice, as_asked(asked, heard))
     return conditioning(asked, engine, tune_of(asked, heard), voice, None)
 
 
