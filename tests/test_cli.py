@@ -1,6 +1,9 @@
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,52 @@ def test_only_the_best_of_several_are_kept(tmp_path):
     assert done.exit_code == 0, done.output
     assert len(list(tmp_path.glob("*.json"))) == 1
     assert "kept" in done.stdout
+
+
+def test_none_can_be_the_best_is_a_usage_error(tmp_path):
+    done = run("make", HUM, "--engine", "band", "--variations", 2, "--best", 0, "--out", tmp_path)
+    assert done.exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_hidden_files_of_a_folder_are_left_alone(tmp_path):
+    shutil.copy(HUM, tmp_path / "hum.flac")
+    (tmp_path / "._hum.flac").write_bytes(b"\0\5\x16\7 of another system")
+    assert [path.name for path in cli._audio_files([tmp_path])] == ["hum.flac"]
+
+
+def test_names_that_differ_behind_a_dot_stay_apart(tmp_path):
+    for name in ("hum.1.flac", "hum.2.flac"):
+        shutil.copy(HUM, tmp_path / name)
+    out = tmp_path / "out"
+    run("make", tmp_path, "--engine", "band", "--seconds", 3, "--out", out)
+    assert {path.name for path in out.glob("*.json")} == {
+        f"hum-{i}-pop-band-1.json" for i in (1, 2)
+    }
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = run("separate", HUM, "--out", tmp_path / "file" / "out", "--model", "spleeter")
+    assert done.exit_code == 1
+    assert "file" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_half_take(tmp_path):
+    command = [sys.executable, "-c", "from voice2music.cli import app; app()"]
+    args = ["make", HUM, "--engine", "band", "--variations", "8", "--out", tmp_path]
+    process = subprocess.Popen(
+        [*command, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()  # the first take is there, the second is being made
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    music = {p.stem for p in tmp_path.glob("*.wav") if len(p.suffixes) == 1}
+    assert music == {p.stem for p in tmp_path.glob("*.json")}
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_words_alone_make_music(tmp_path):

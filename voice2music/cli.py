@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from voice2music.errors import BadAudio, MissingCheckpoint, VoiceToMusicError
+from voice2music.errors import BadAudio, CannotSave, MissingCheckpoint, VoiceToMusicError
 from voice2music.request import ENGINES, MAX_WORDS, Request
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def make(
     seconds: Annotated[float | None, typer.Option(help="Length; the voice's if absent.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same music.")] = DEFAULT.seed,
     variations: Annotated[int, typer.Option(help="Takes per engine.")] = DEFAULT.variations,
-    best: Annotated[int | None, typer.Option(help="Keep only the best N per engine.")] = None,
+    best: Annotated[
+        int | None, typer.Option(min=1, help="Keep only the best N per engine.")
+    ] = None,
     mood: Annotated[str, typer.Option(help="For example dreamy.")] = DEFAULT.mood,
     words: Annotated[str, typer.Option(help="Your own words on the music.")] = DEFAULT.words,
     negative: Annotated[str, typer.Option(help="What it should not be.")] = DEFAULT.negative,
@@ -132,7 +134,7 @@ def _make_one(request: Request, file: Path | None, out: Path, best: int | None) 
     whole = True
     try:
         voice = read(file) if file else None
-        for event in pipeline.takes(request, voice, out, name=file.stem if file else "words"):
+        for event in pipeline.takes(request, voice, out, name=file.name if file else "words"):
             if isinstance(event, pipeline.Heard):
                 _say_heard(event)
             elif isinstance(event, pipeline.Failed):
@@ -389,11 +391,15 @@ def dataset_check(
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Our own errors as one line on stderr and exit code 1."""
+    """Our own errors, and files that cannot be written, as one line and exit code 1."""
     try:
         yield
     except VoiceToMusicError as error:
         _fail(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(CannotSave(f"'{error.filename}' cannot be used: {error.strerror}. Choose another."))
 
 
 def _fail(error: VoiceToMusicError) -> NoReturn:
@@ -418,12 +424,17 @@ def _engines(wanted: str | None) -> tuple[str, ...]:
     return tuple(here)
 
 
+def _is_audio(path: Path) -> bool:
+    """Whether a folder's file is meant; some systems put a hidden "._hum.wav" beside each."""
+    return path.suffix.lower() in AUDIO and not path.name.startswith(".")
+
+
 def _audio_files(inputs: list[Path]) -> list[Path]:
     """The files themselves, and the audio files of folders in name order."""
     files: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in AUDIO)
+            inside = sorted(p for p in path.iterdir() if _is_audio(p))
             if not inside:
                 raise BadAudio(f"There is no audio file in the folder '{path}'.")
             files.extend(inside)
