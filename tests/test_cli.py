@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shutil
 import signal
@@ -103,6 +104,18 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_take(tmp_path):
     music = {p.stem for p in tmp_path.glob("*.wav") if len(p.suffixes) == 1}
     assert music == {p.stem for p in tmp_path.glob("*.json")}
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_name_that_is_not_utf_8_is_read_and_printed(tmp_path):
+    name = tmp_path / os.fsdecode(b"b\xff d.flac")
+    try:
+        shutil.copy(HUM, name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    command = [sys.executable, "-c", "from voice2music.cli import app; app()", "analyse", name]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "D major" in done.stdout
 
 
 def test_words_alone_make_music(tmp_path):

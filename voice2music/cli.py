@@ -1,5 +1,6 @@
 """The command line: `voice2music make hum.wav --genre disco`."""
 
+import io
 import json
 import logging
 import sys
@@ -32,6 +33,9 @@ def main(
 ) -> None:
     """Hum a tune, hear it as music."""
     level = logging.INFO if verbose else logging.WARNING
+    for stream in (sys.stdout, sys.stderr):  # a terminal may not know every letter of a file name
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=level, format="%(name)s: %(message)s", stream=sys.stderr)
 
 

@@ -8,6 +8,7 @@ and it may be a playlist that would make FFmpeg open other files or a network co
 
 import io
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -277,7 +278,9 @@ def _through_soundfile(path: Path, files: ExitStack) -> _Source | None:
     if beginning not in SOUNDFILE_BEGINNINGS:
         return None
     try:
-        file = files.enter_context(soundfile.SoundFile(path))
+        # soundfile fails on names that are not UTF-8 (from old archives); their bytes it can open.
+        name = os.fsencode(path) if os.name == "posix" else path
+        file = files.enter_context(soundfile.SoundFile(name))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name ending in .raw
         return None
     if file.subtype.startswith("MPEG"):
