@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -116,6 +117,21 @@ def test_a_file_name_that_is_not_utf_8_is_read_and_printed(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "D major" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3"])
+def test_music_and_mix_come_in_another_format_too(tmp_path, kind):
+    args = ["--engine", "band", "--seconds", 4, "--format", kind]
+    done = run("make", HUM, *args, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    converted = sorted(tmp_path.glob(f"*.{kind}"))
+    assert len(converted) == 2
+    for path in converted:
+        wav, other = read(path.with_suffix(".wav")), read(path)
+        assert other.seconds == pytest.approx(wav.seconds, abs=0.06)
+        length = min(wav.samples.shape[1], other.samples.shape[1])
+        difference = other.samples[:, :length] - wav.samples[:, :length]
+        assert np.std(difference) < 0.15 * np.std(wav.samples)
 
 
 def test_words_alone_make_music(tmp_path):

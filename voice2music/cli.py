@@ -60,6 +60,10 @@ def make(
     best: Annotated[
         int | None, typer.Option(min=1, help="Keep only the best N per engine.")
     ] = None,
+    kind: Annotated[
+        Literal["wav", "flac", "mp3"],
+        typer.Option("--format", help="Music and mix in this format too, beside the WAV."),
+    ] = "wav",
     mood: Annotated[str, typer.Option(help="For example dreamy.")] = DEFAULT.mood,
     words: Annotated[str, typer.Option(help="Your own words on the music.")] = DEFAULT.words,
     negative: Annotated[str, typer.Option(help="What it should not be.")] = DEFAULT.negative,
@@ -123,12 +127,12 @@ def make(
         if max(map(len, (words, mood, negative))) > MAX_WORDS:
             typer.echo(f"Only the first {MAX_WORDS:,} characters of your words count.", err=True)
         files: list[Path | None] = [*_audio_files(inputs or [])] or [None]
-    failed = [file for file in files if not _make_one(request, file, out, best)]
+    failed = [file for file in files if not _make_one(request, file, out, best, kind)]
     if failed:
         raise typer.Exit(1)
 
 
-def _make_one(request: Request, file: Path | None, out: Path, best: int | None) -> bool:
+def _make_one(request: Request, file: Path | None, out: Path, best: int | None, kind: str) -> bool:
     """One input's takes, printed as they come; False when it or an engine failed."""
     from voice2music import pipeline
     from voice2music.clip import read
@@ -151,8 +155,20 @@ def _make_one(request: Request, file: Path | None, out: Path, best: int | None) 
         typer.echo(f"{file.name if file else 'words'}: {error}", err=True)
         return False
     if best is not None and request.variations > 1:
-        _keep_best(made, best)
+        made = _keep_best(made, best)
+    if kind != "wav":
+        _convert(made, kind)
     return whole
+
+
+def _convert(made: list["Take"], kind: str) -> None:
+    """Music and mix of each take in another format, beside the WAVs."""
+    from voice2music.clip import read, write
+
+    for take in made:
+        for path in (take.music, take.mix):
+            if path is not None:
+                typer.echo(write(read(path), path.with_suffix(f".{kind}")))
 
 
 def _say_heard(event: "object") -> None:
@@ -171,7 +187,8 @@ def _line(take: "Take") -> str:
     return f"{take.music}  {take.seconds:.1f} s  {scored}  ({take.took:.1f} s to make)"
 
 
-def _keep_best(made: list["Take"], keep: int) -> None:
+def _keep_best(made: list["Take"], keep: int) -> list["Take"]:
+    """The best takes; the others' files are deleted."""
     from voice2music.pipeline import best_of
     from voice2music.take import remove
 
@@ -181,6 +198,7 @@ def _keep_best(made: list["Take"], keep: int) -> None:
             remove(take)
     for take in kept:
         typer.echo(f"kept {_line(take)}")
+    return kept
 
 
 @app.command()

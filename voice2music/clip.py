@@ -199,7 +199,10 @@ def write(clip: Clip, path: Path | str, *, exact: bool = False) -> Path:
         # Encoded in memory first: libsndfile prints what a full disk raises, and goes on.
         encoded = io.BytesIO()
         subtype = "FLOAT" if exact else WRITE_FORMATS[kind]
-        soundfile.write(encoded, full_scale, out.rate, format=kind.upper(), subtype=subtype)
+        quality = BEST_MP3 if kind == "mp3" else {}
+        soundfile.write(
+            encoded, full_scale, out.rate, format=kind.upper(), subtype=subtype, **quality
+        )
         partial.write_bytes(encoded.getbuffer())
         partial.replace(path)
     finally:

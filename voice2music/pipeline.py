@@ -104,7 +104,7 @@ def takes(
     _check(request)
     job = None
     if voice is not None:
-        job = hear(request, voice)
+        job = hear(request, voice, cancelled)
         yield job
     work = _Work(request, job, out, name, load or load_engine, cancelled)
     # Chords that cannot be read are found before the first engine works.
@@ -112,13 +112,14 @@ def takes(
     yield from work.run()
 
 
-def hear(request: Request, voice: Clip) -> Heard:
+def hear(request: Request, voice: Clip, cancelled: Callable[[], bool] = lambda: False) -> Heard:
     """The voice cleaned as asked, heard, and corrected if that was asked.
 
     Raises:
         NoMelody: no tune is in it.
+        Cancelled: while it was cleaned.
     """
-    cleaned = clean(voice, request.separate, request.denoise)
+    cleaned = clean(voice, request.separate, request.denoise, cancelled=cancelled)
     analysis = analyse(cleaned.clip, request.guide)
     for finding in analysis.findings:
         if finding.severity == "stop":
