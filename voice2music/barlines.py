@@ -1,4 +1,7 @@
-"""Where the bars of a tune begin: harmony changes at bar lines more than between them."""
+"""Where the bars of a tune begin: where long notes and the tune itself do, and harmony changes.
+
+Tried and left out, for no gain: repetitions, which should begin alike (Temperley & Bartlette 2002).
+"""
 
 from functools import lru_cache
 
@@ -11,7 +14,9 @@ from voice2music.metre import TICKS, Metre, shifted_log_probability
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-HARMONY = 2.0  # weight of harmony against metre; set on sheets outside the benchmark
+# Weights against metre; set on sheets outside the benchmark.
+HARMONY = 2.0
+BEGINNING = 2.0  # of where tunes begin
 PER_BEAT = 0.5  # how much one beat of one pitch says about the chord, against an independent draw
 STRANGE = 0.022  # probability of one pitch class outside the chord
 RARE = 0.002  # probability of a chord outside the lists below
@@ -42,6 +47,8 @@ def first_barline(ticks: Ints, midi: Ints, metre: Metre) -> int:
     shifts = range(0, metre.ticks, TICKS)
     scores = [
         shifted_log_probability(ticks, metre, shift)
+        + BEGINNING
+        * metre.start[metre.places.tolist().index((int(ticks[0]) - shift) % metre.ticks)]
         + HARMONY * harmony(_bars(ticks, midi, metre.ticks, shift))
         for shift in shifts
     ]

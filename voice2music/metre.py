@@ -47,8 +47,8 @@ class Metre:
         beats: per bar.
         places: ticks at which a note may begin, shape (places,).
         onset: probability that one does, shape (beats * TICKS,).
-        first, last: log probability that a tune or phrase begins there, and that its last, long
-            note does, shape (places,).
+        start: log probability that a tune begins there, shape (places,).
+        first, last: the same of a tune or phrase, and of a phrase's last, long note.
         moves: how often a note at a place (ticks) was followed by one so many ticks later.
         prior: log probability of the metre itself, up to a constant.
         tempo: the most natural one, beats per minute.
@@ -57,6 +57,7 @@ class Metre:
     beats: int
     places: Ints
     onset: Array
+    start: Array
     first: Array
     last: Array
     moves: dict[tuple[int, int], int]
@@ -102,21 +103,18 @@ def _counted(beats: int, counts: dict[str, Any], prior: float, tempo: float) -> 
     # Rests between phrases stretch the bars; while there is singing, downbeats are hardly missed.
     onset[places] = np.maximum(rates * 0.93 / rates.max(), RARE)
     smooth = onset[places] / onset[places].sum()
-    # People hum from a tune's beginning or from some phrase's: half and half.
-    first = sum(
+    start, phrase, last = (
         (_table(counts[name], places) + 8 * smooth) / (sum(counts[name].values()) + 8)
-        for name in ("start", "first")
+        for name in ("start", "first", "last")
     )
-    last = _table(counts["last"], places) + 8 * smooth
+    first = (start + phrase) / 2  # people hum from a tune's beginning or from some phrase's
     moves = {
         (int(place), int(length)): number
         for place, lengths in counts["moves"].items()
         for length, number in lengths.items()
     }
-    return Metre(
-        beats, places, onset, np.log(first / first.sum()), np.log(last / last.sum()), moves, prior,
-        tempo,
-    )  # fmt: skip
+    start, first, last = (np.log(shares / shares.sum()) for shares in (start, first, last))
+    return Metre(beats, places, onset, start, first, last, moves, prior, tempo)
 
 
 def _table(counts: dict[str, int], places: Ints) -> Array:
@@ -135,8 +133,8 @@ def _six_eight() -> Metre:
     first[[0, 6, 10]] = (0.4, 0.15, 0.3)
     last = np.full(len(places), RARE)
     last[[0, 6]] = (0.7, 0.2)
-    ends = np.log(first / first.sum()), np.log(last / last.sum())
-    return Metre(2, places, onset, *ends, {}, prior=-8.0, tempo=70.0)
+    start, end = np.log(first / first.sum()), np.log(last / last.sum())
+    return Metre(2, places, onset, start, start, end, {}, prior=-8.0, tempo=70.0)
 
 
 SPREAD = 0.15  # standard deviation of the logarithm of the natural tempo, per metre

@@ -21,7 +21,7 @@ PLAIN_TEMPO = 100.0  # beats per minute where nothing can be heard
 GRACE = 0.08  # s; notes closer than this begin as one
 SWAY = 0.02  # standard deviation of the change from one beat's length to the next, as a share
 NEAR = 3.0  # difference in log probability
-SLOW, FAST = 74.0, 125.0
+SLOW, FAST = 75.0, 125.0  # beyond these, people tap at double or half the tempo too
 
 
 @dataclass(frozen=True)
