@@ -425,8 +425,8 @@ def speed_section(quick: bool) -> list[str]:
         start += 0.5
     clip = sing(notes, rate=44_100, seconds=15.0)
     lines = ["## 3. Speed", "", "A hum of 15 s at 44.1 kHz, median of seven, warm. Aim: .6 s.", ""]
-    lines += ["| stage | seconds |", "|---|---|"]
-    lines += [f"| {name} | {value:.3f} |" for name, value in seconds_taken(clip).items()]
+    lines += ["| stage | ms |", "|---|---|"]
+    lines += [f"| {name} | {1000 * value:.1f} |" for name, value in seconds_taken(clip).items()]
     return [*lines, ""]
 
 
