@@ -96,7 +96,7 @@ def test_a_second_visitor_waits_and_knows_how_long(browser, tmp_path, sung):
     visits, other = tmp_path / "visits", tmp_path / "other"
     visits.mkdir()
     other.mkdir()
-    backend = fake_backend(tmp_path, Studio(pause=0.7))
+    backend = fake_backend(tmp_path, Studio(pause=2.0))
     with served(visits, backend) as url, visiting(other, sung) as second:
         for visitor in (browser, second):
             visitor.open(url)
