@@ -36,8 +36,8 @@ def counts_of(sheets: Sequence[LeadSheet]) -> dict[str, Any]:
     Returns:
         For "four" and "three": "bars", a length in bars; "onset", "start" (of tunes), "first" and
         "last" (of phrases), place in ticks to count; "moves", place to length in ticks to count.
-        For "degrees": share of the time sung on each degree from the tonic upwards, of tunes in major (there are too few in
-        minor); a note longer than two quarters counts as two.
+        For "degrees": share of the time sung on each degree from the tonic upwards, of tunes in
+        major (there are too few in minor); a note longer than two quarters counts as two.
     """
     out: dict[str, Any] = {}
     for kind, beats in BEATS.items():
