@@ -4,23 +4,22 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from voice2music.errors import BadAudio, CannotSave, MissingCheckpoint, VoiceToMusicError
+from voice2music.cli_dataset import dataset
+from voice2music.cli_errors import errors
+from voice2music.cli_models import models
+from voice2music.errors import BadAudio, MissingCheckpoint, VoiceToMusicError
 from voice2music.request import ENGINES, MAX_WORDS, Request
 
 if TYPE_CHECKING:
     from voice2music.take import Take
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-models = typer.Typer(no_args_is_help=True, help="Models: what is here, fetch, check, convert.")
 app.add_typer(models, name="models")
-dataset = typer.Typer(no_args_is_help=True, help="Training pairs: make, check.")
 app.add_typer(dataset, name="dataset")
 
 AUDIO = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".webm", ".m4a", ".mp4", ".aac", ".aiff"}
@@ -94,7 +93,7 @@ def make(
     music_level: Annotated[float, typer.Option(help="dB in the mix.")] = DEFAULT.music_level,
 ) -> None:
     """Make music from hums (or from words alone) and print each take."""
-    with _errors():
+    with errors():
         request = Request(
             engines=_engines(engine),
             genre=genre,
@@ -212,7 +211,7 @@ def analyse(
     from voice2music.clip import read
     from voice2music.summary import summary
 
-    with _errors():
+    with errors():
         for file in _audio_files(inputs):
             heard = hear(read(file))
             if as_json:
@@ -232,7 +231,7 @@ def separate(
     from voice2music.clip import read, write
     from voice2music.take import safe_name
 
-    with _errors():
+    with errors():
         for file in _audio_files(inputs):
             parts = separation.separate(read(file), model=model)
             out.mkdir(parents=True, exist_ok=True)
@@ -249,7 +248,7 @@ def again(
     """Make a take once more from its JSON and say whether it is the same to the bit."""
     from voice2music.again import again as make_again
 
-    with _errors():
+    with errors():
         done = make_again(record, out)
         verdict = "identical" if done.identical else "not identical (another machine or version?)"
         typer.echo(f"{_line(done.take)}  {verdict}")
@@ -268,7 +267,7 @@ def evaluate(
     from voice2music.engines import band
     from voice2music.evaluation import report
 
-    with _errors():
+    with errors():
         table = report.markdown(
             report.evaluate(report.cases(takes, band.load())), f"voice2music evaluate {takes}"
         )
@@ -305,7 +304,7 @@ def serve(
     from voice2music.ui import launch
 
     limits = Limits(max_megabytes * 2**20, max_minutes * 60)
-    with _errors():
+    with errors():
         launch(
             host=host,
             port=port,
@@ -315,118 +314,6 @@ def serve(
             jobs=jobs,
             limits=limits,
         )
-
-
-@models.command("list")
-def models_list() -> None:
-    """List the models: here or not, licence, and where they come from."""
-    from voice2music.checkpoints import list_checkpoints
-
-    for entry in list_checkpoints():
-        where = "here" if entry.available else "not here"
-        typer.echo(f"{entry.name:24} {entry.engine:9} {where:9} {entry.licence:12} {entry.note}")
-
-
-@models.command("fetch")
-def models_fetch(name: Annotated[str, typer.Argument(help="See `models list`.")]) -> None:
-    """Download a model's weights."""
-    from voice2music.checkpoints import fetch
-
-    with _errors():
-        typer.echo(fetch(name, lambda share, words: typer.echo(words, err=True)).folder)
-
-
-@models.command("check")
-def models_check(name: Annotated[str, typer.Argument(help="A name or a folder.")]) -> None:
-    """Check a model: its layout, its sha256, and that it opens."""
-    from voice2music.checkpoints import check
-
-    with _errors():
-        typer.echo(check(name).sha256)
-
-
-@models.command("convert")
-def models_convert(
-    source: Annotated[
-        Path, typer.Argument(help="Folder of an audiocraft fine-tune, or a laion_clap .pt file.")
-    ],
-    out: Annotated[
-        Path, typer.Argument(help="New folder; for a .pt file the AudioLDM folder it goes into.")
-    ],
-    donor: Annotated[
-        Path | None, typer.Option(help="Where an audiocraft model's text encoder is taken from.")
-    ] = None,
-    trust: Annotated[
-        bool, typer.Option(help="Read a pickle that could run code: only from people you trust.")
-    ] = False,
-) -> None:
-    """Convert an audiocraft fine-tune to this layout, or give an AudioLDM folder its ears."""
-    from voice2music.conversion import convert
-
-    with _errors():
-        typer.echo(convert(source, out, trust=trust, donor=donor).folder)
-
-
-@dataset.command("make")
-def dataset_make(
-    out: Annotated[Path, typer.Argument(help="Folder; one that was begun is gone on with.")],
-    hours: Annotated[float, typer.Option(help="Of music.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same pairs.")] = 0,
-    archive: Annotated[
-        Path | None, typer.Option(help="OpenEWLD.tar.xz, for its cleared tunes.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    soundfont: Annotated[
-        list[Path] | None, typer.Option(help="Free for training; the installed ones if absent.")
-    ] = None,
-) -> None:
-    """Make (voice, music, caption) pairs with exact labels, from nothing but a seed."""
-    from voice2music.dataset import factory, pairs, tunes
-
-    def say(made: factory.Made, total: int) -> None:
-        pace = f"{made.seconds / made.cpu:.0f} x real time per core" if made.cpu else "was there"
-        typer.echo(f"shard {made.index + 1} of {total}: {made.seconds:.0f} s, {pace}", err=True)
-
-    with _errors():
-        fonts = tuple(map(pairs.recognised, soundfont)) if soundfont else pairs.installed()
-        recipe = pairs.Recipe(seed, fonts)
-        written = tunes.cleared_tunes(archive) if archive else ()
-        typer.echo(factory.make(out, recipe, written, hours, workers=workers, progress=say))
-
-
-@dataset.command("check")
-def dataset_check(
-    folder: Annotated[Path, typer.Argument(help="That `dataset make` wrote.")],
-) -> None:
-    """Compare every pair with its sha256."""
-    from voice2music.dataset.shards import Pairs
-
-    with _errors():
-        pairs = Pairs(folder)
-        damaged = list(pairs.damaged())
-    for words in damaged:
-        typer.echo(words, err=True)
-    typer.echo(f"{len(pairs) - len(damaged)} of {len(pairs)} pieces are whole")
-    if damaged:
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Our own errors, and files that cannot be written, as one line and exit code 1."""
-    try:
-        yield
-    except VoiceToMusicError as error:
-        _fail(error)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(CannotSave(f"'{error.filename}' cannot be used: {error.strerror}. Choose another."))
-
-
-def _fail(error: VoiceToMusicError) -> NoReturn:
-    typer.echo(str(error), err=True)
-    raise typer.Exit(1) from error
 
 
 def _engines(wanted: str | None) -> tuple[str, ...]:
