@@ -61,6 +61,9 @@ def extrapolated(one: Matrix, other: Matrix, *, seed: int = 0, points: int = 8) 
 def clap_embeddings(clips: Iterable[Clip], folder: Path) -> Matrix:
     """Audio embeddings by a CLAP model, unit length, shape (clips, dimensions).
 
+    A clip longer than the model's window is the mean of its windows; the library's own feature
+    extractor would take one at random.
+
     Args:
         folder: a transformers `ClapModel` with its processor.
     Raises:
@@ -69,13 +72,18 @@ def clap_embeddings(clips: Iterable[Clip], folder: Path) -> Matrix:
     import torch
 
     model, processor = load_clap(folder)
+    extractor = processor.feature_extractor
+    rate, window = extractor.sampling_rate, extractor.nb_max_samples
     rows = []
     for clip in clips:
-        rate = processor.feature_extractor.sampling_rate
         samples = clip.mono().resampled(rate).samples[0]
-        inputs = processor(audio=[samples], sampling_rate=rate, return_tensors="pt")
+        parts = [
+            samples[i : i + window] for i in range(0, max(len(samples) - window // 2, 1), window)
+        ]
+        inputs = extractor(parts, sampling_rate=rate, return_tensors="pt")
         with torch.inference_mode():
-            rows.append(model.get_audio_features(**inputs).pooler_output[0].double().numpy())
+            row = model.get_audio_features(**inputs).pooler_output.double().mean(dim=0)
+        rows.append((row / row.norm()).numpy())
     return np.stack(rows)
 
 
