@@ -36,6 +36,8 @@ LARGEST = 1500.0  # MB of memory of the process that reads them all
 
 READER = """
 import json, resource, sys, time
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 from pathlib import Path
 from voice2music.clip import read
 from voice2music.errors import VoiceToMusicError
@@ -48,7 +50,8 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
     except VoiceToMusicError as error:
         outcome, said = type(error).__name__, str(error)
     took = time.perf_counter() - started
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Above what it began with: Linux hands a parent's peak down to its children.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
     row = {"name": path.name, "outcome": outcome, "said": said, "took": took, "memory": memory}
     print(json.dumps(row), flush=True)
 """
