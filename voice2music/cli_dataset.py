@@ -19,6 +19,7 @@ def dataset_make(
         Path | None, typer.Option(help="OpenEWLD.tar.xz, for its cleared tunes.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    rate: Annotated[int, typer.Option(min=8_000, max=48_000, help="Of the music, Hz.")] = 32_000,
     soundfont: Annotated[
         list[Path] | None, typer.Option(help="Free for training; the installed ones if absent.")
     ] = None,
@@ -32,7 +33,7 @@ def dataset_make(
 
     with errors():
         fonts = tuple(map(pairs.recognised, soundfont)) if soundfont else pairs.installed()
-        recipe = pairs.Recipe(seed, fonts)
+        recipe = pairs.Recipe(seed, fonts, rate)
         written = tunes.cleared_tunes(archive) if archive else ()
         typer.echo(factory.make(out, recipe, written, hours, workers=workers, progress=say))
 

@@ -74,6 +74,12 @@ class BadManifest(VoiceToMusicError):
     code = "bad_manifest"
 
 
+class TrainingFailed(VoiceToMusicError):
+    """A model does not learn: its losses are no numbers any more."""
+
+    code = "training_failed"
+
+
 class Cancelled(VoiceToMusicError):
     """The user stopped the work."""
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
@@ -170,16 +171,23 @@ def lead_of(style: Style, role: Role) -> str | None:
 
 
 def rendered(piece: Arrangement, mix: Mix, font: SoundFont, rate: int = RATE) -> Array:
-    """The piece as sound, shape (samples,), full scale ±1."""
-    length = round(piece.seconds * rate)
+    """The piece as sound, shape (samples,), full scale ±1.
+
+    It is played at `RATE` and brought to `rate` afterwards: a sampler at a low rate would fold
+    the treble of its samples (recorded at 44.1 kHz) down into the music.
+    """
+    length = round(piece.seconds * RATE)
     dry, sent = np.zeros(length, np.float32), np.zeros(length, np.float32)
     for track in piece.tracks:
-        sound = _played(track, piece.seconds, bank(font.path), rate)
+        sound = _played(track, piece.seconds, bank(font.path), RATE)
         level = track.instrument.level + mix.levels.get(track.name, 0.0)
-        sound *= np.float32(10 ** (level / 20) / max(_loudness(sound, rate), 1e-6))
+        sound *= np.float32(10 ** (level / 20) / max(_loudness(sound, RATE), 1e-6))
         dry += sound
         sent += np.float32(track.instrument.room) * sound
-    return _finished(_in_room(dry, sent, mix, rate), mix.loudness, rate)
+    sound = _in_room(dry, sent, mix, RATE)
+    if rate != RATE:
+        sound = np.asarray(soxr.resample(sound, RATE, rate), np.float32)
+    return _finished(sound, mix.loudness, rate)
 
 
 def _stays(layer: Layer) -> bool:

@@ -1,0 +1,336 @@
+"""The training loop of every model here: plain, resumable, on any number of processes.
+
+What a model adds is a `Task`: its network, its batches, how it is judged and how it is written
+down. The loop keeps an average of the weights (Polyak), cuts gradients, warms up and cools down the
+learning rate, stops at a number of steps or minutes, and writes a state from which the run goes on.
+A batch is drawn from (seed, step, process) alone, so a resumed run sees what it would have seen.
+"""
+
+import json
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, Dataset
+
+from voice2music.errors import CorruptCheckpoint, TrainingFailed
+from voice2music.training.state import fitting, read_state, write_state
+from voice2music.training.task import Batch, Progress, Settings, Task
+
+log = logging.getLogger(__name__)
+
+LOG, CONFIG = "log.jsonl", "training.json"
+MOST_BAD_STEPS = 20  # in a row, before a run is given up
+
+
+def train(task: Task, settings: Settings, run: Path, about: Mapping[str, Any]) -> Progress:
+    """Train to the end of `settings`, going on from the state in `run` where there is one.
+
+    An interrupt (Ctrl-C or a polite kill) ends it after the step in hand, the state written.
+
+    Args:
+        task: what to train; its network is changed in place.
+        settings: how long and how fast.
+        run: a folder for state, log, validations; may be new.
+        about: JSON values to be kept beside the weights (the model's own configuration).
+    Returns:
+        How far it came.
+    Raises:
+        TrainingFailed: losses that are not finite, time after time.
+        CorruptCheckpoint: the state is of another model or cannot be read.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    looped = _Loop(task, settings, run)
+    looped.resume()
+    if looped.main:
+        text = json.dumps({"about": dict(about), "settings": asdict(settings)}, indent=2)
+        (run / CONFIG).write_text(text + "\n", encoding="utf-8")
+    looped.go()
+    return looped.progress
+
+
+def averaged(task: Task, run: Path) -> nn.Module:
+    """The averaged weights of a run, in evaluation mode.
+
+    Raises:
+        CorruptCheckpoint: no state there, or one of another model.
+    """
+    average = AveragedModel(task.network)
+    state = read_state(run)
+    if state is None:
+        raise CorruptCheckpoint(f"'{run.name}' holds no training state. Train first.")
+    with fitting(run):
+        average.load_state_dict(state["average"])
+    return average.module.eval()
+
+
+class _Steps(Dataset[Mapping[str, Any]]):
+    """Batch number i of a run, for one process."""
+
+    def __init__(self, task: Task, seed: int, process: int) -> None:
+        self._task, self._seed, self._process = task, seed, process
+
+    def __getitem__(self, step: int) -> Mapping[str, Any]:
+        chance = np.random.default_rng((self._seed, step, self._process))
+        return {key: torch.as_tensor(value) for key, value in self._task.batch(chance).items()}
+
+
+class _Loop:
+    def __init__(self, task: Task, settings: Settings, run: Path) -> None:
+        self.task, self.settings, self.run = task, settings, run
+        self.progress = Progress()
+        self._accelerator = Accelerator()
+        self.main = self._accelerator.is_main_process
+        torch.manual_seed(settings.seed)
+        self.average = AveragedModel(
+            task.network, multi_avg_fn=_averaging(settings.average), use_buffers=False
+        ).to(self._accelerator.device)
+        self._network, self._optimiser = self._accelerator.prepare(
+            task.network, _optimiser(task.network, settings, settings.learning_rate)
+        )
+        self._rival: Any = None
+        if task.rival is not None:
+            self._rival, self._rival_optimiser = self._accelerator.prepare(
+                task.rival, _optimiser(task.rival, settings, settings.rival_rate)
+            )
+
+    def go(self) -> None:
+        """Steps, and in between what is written and judged."""
+        saved, since, logged = time.monotonic(), time.monotonic(), _Means()
+        with _asked_to_stop() as stop:
+            for batch in self._batches():
+                logged.add(self._step(batch))
+                now = time.monotonic()
+                self.progress.seconds += now - since
+                self._agree()
+                if self.progress.step % self.settings.log_steps == 0:
+                    self._write({"train": logged.empty(), "rate": self._rate()})
+                if now - saved > 60 * self.settings.save_minutes:
+                    self.save()
+                    saved = time.monotonic()
+                self._validate_when_due()
+                since = time.monotonic()
+                if stop() or self.progress.share(self.settings) >= 1:
+                    break
+        self.save()
+
+    def _batches(self) -> Iterator[Batch]:
+        """Every batch from the next step on, on this process's device."""
+        process = self._accelerator.process_index
+        steps = _Steps(self.task, self.settings.seed, process)
+        last = self.settings.steps or 2**31
+        if self.progress.share(self.settings) >= 1:
+            return
+        loader = DataLoader(
+            steps,
+            batch_size=None,
+            sampler=range(self.progress.step, last),
+            num_workers=self.settings.workers,
+            pin_memory=self._accelerator.device.type == "cuda",
+            persistent_workers=self.settings.workers > 0,
+        )
+        for batch in loader:
+            yield {k: v.to(self._accelerator.device, non_blocking=True) for k, v in batch.items()}
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        """One step of the network, and of its rival where it is heard."""
+        self._set_rates()
+        with self._half():
+            out = self._network(batch=batch)
+        scalars = {key: value for key, value in out.items() if value.dim() == 0}
+        loss = out["loss"]
+        if self._rival is not None and self.progress.share(self.settings) >= self._rival_from():
+            scalars["rival"] = self._teach_rival(out["real"], out["made"].detach())
+            scalars["praise"] = self._praise(out["real"], out["made"])
+            loss = loss + self.settings.rival_weight * scalars["praise"]
+        self._descend(loss, self._network, self._optimiser)
+        self.average.update_parameters(self._accelerator.unwrap_model(self._network))
+        self.progress.step += 1
+        return {key: float(value.detach()) for key, value in scalars.items()}
+
+    def _rival_from(self) -> float:
+        return self.settings.rival_from if self.settings.rival_from < 1 else math.inf
+
+    def _teach_rival(self, real: Tensor, made: Tensor) -> Tensor:
+        with self._half():
+            loss: Tensor = self._rival(real, made)
+        self._descend(loss, self._rival, self._rival_optimiser)
+        return loss
+
+    def _praise(self, real: Tensor, made: Tensor) -> Tensor:
+        rival = self._accelerator.unwrap_model(self._rival)
+        rival.requires_grad_(False)
+        with self._half():
+            loss: Tensor = rival.praise(real, made)
+        rival.requires_grad_(True)
+        return loss
+
+    def _half(self) -> torch.autocast:
+        """Not accelerate's own, which is settled once for the life of a process."""
+        device = self._accelerator.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.settings.precision == "bf16")
+
+    def _descend(self, loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        """Follow the gradient, unless it leads nowhere."""
+        optimiser.zero_grad()
+        self._accelerator.backward(loss)
+        norm = self._accelerator.clip_grad_norm_(network.parameters(), self.settings.clip)
+        if bool(torch.isfinite(norm)):
+            optimiser.step()
+            self.progress.bad = 0
+            return
+        self.progress.bad += 1
+        log.warning("step %d is left out: its gradient is not finite", self.progress.step)
+        if self.progress.bad >= MOST_BAD_STEPS:
+            raise TrainingFailed(
+                f"The last {MOST_BAD_STEPS} steps had no finite gradient. Train with a lower "
+                "learning rate, from the last state that was good."
+            )
+
+    def _rate(self) -> float:
+        """The learning rate of the next step: a linear rise, then half a cosine."""
+        share = self.progress.share(self.settings)
+        cosine = (1 + math.cos(math.pi * share)) / 2
+        falling = self.settings.final + (1 - self.settings.final) * cosine
+        rising = min(1.0, (self.progress.step + 1) / max(1, self.settings.warm_up))
+        return self.settings.learning_rate * rising * falling
+
+    def _set_rates(self) -> None:
+        share = self._rate() / self.settings.learning_rate
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.settings.learning_rate * share
+        if self._rival is not None:
+            for group in self._rival_optimiser.param_groups:
+                group["lr"] = self.settings.rival_rate * share
+
+    def _agree(self) -> None:
+        """All processes go by the first one's clock, or they would stop at different steps."""
+        if self._accelerator.num_processes > 1:
+            seconds = [self.progress.seconds]
+            broadcast_object_list(seconds)
+            self.progress.seconds = seconds[0]
+
+    def _validate_when_due(self) -> None:
+        """By share of the run, so that a run in minutes is judged evenly too."""
+        share, count = self.progress.share(self.settings), self.settings.validations
+        if not count or share < (self.progress.validated + 1) / count:
+            return
+        self.progress.validated = int(share * count)
+        if self.main:
+            folder = self.run / "valid" / f"{self.progress.step:07d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            with torch.no_grad():
+                judged = self.task.validate(self.average.module.eval(), folder)
+            self._write({"valid": judged})
+        self._accelerator.wait_for_everyone()
+
+    def _write(self, values: Mapping[str, Any]) -> None:
+        if not self.main:
+            return
+        row = {"step": self.progress.step, "minutes": round(self.progress.seconds / 60, 2)}
+        with (self.run / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**row, **values}) + "\n")
+        log.info("step %d, %.1f min: %s", self.progress.step, self.progress.seconds / 60, values)
+
+    def save(self) -> None:
+        """The state, whole or not at all."""
+        if not self.main:
+            return
+        state = {
+            "network": self._accelerator.unwrap_model(self._network).state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "progress": asdict(self.progress),
+        }
+        if self._rival is not None:
+            state["rival"] = self._accelerator.unwrap_model(self._rival).state_dict()
+            state["rival_optimiser"] = self._rival_optimiser.state_dict()
+        write_state(self.run, state)
+
+    def resume(self) -> bool:
+        """Go on from the run's state; False where there is none."""
+        state = read_state(self.run)
+        if state is None:
+            return False
+        with fitting(self.run):
+            self._accelerator.unwrap_model(self._network).load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self._optimiser.load_state_dict(state["optimiser"])
+            if self._rival is not None:
+                self._accelerator.unwrap_model(self._rival).load_state_dict(state["rival"])
+                self._rival_optimiser.load_state_dict(state["rival_optimiser"])
+            self.progress = Progress(**state["progress"])
+        return True
+
+
+class _Means:
+    """Means of what was logged since it was last emptied."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, float]] = []
+
+    def add(self, row: dict[str, float]) -> None:
+        self._rows.append(row)
+
+    def empty(self) -> dict[str, float]:
+        keys = dict.fromkeys(key for row in self._rows for key in row)
+        means = {k: [row[k] for row in self._rows if k in row] for k in keys}
+        self._rows = []
+        return {key: round(sum(values) / len(values), 5) for key, values in means.items()}
+
+
+def _averaging(decay: float) -> Callable[..., None]:
+    """Polyak averaging whose memory grows with the run, so that early weights are forgotten."""
+
+    def update(averages: list[Tensor], current: list[Tensor], count: int | Tensor) -> None:
+        done = float(count)
+        weight = 1 - min(decay, (1 + done) / (10 + done))
+        torch._foreach_lerp_(averages, current, weight)
+
+    return torch.no_grad()(update)
+
+
+def _optimiser(network: nn.Module, settings: Settings, rate: float) -> torch.optim.Optimizer:
+    """AdamW; only matrices and filters decay."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, betas=settings.betas)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether somebody interrupted; the first time politely, the second at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,41 @@
+"""The file from which a run goes on."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from voice2music.errors import CorruptCheckpoint
+
+STATE = "state.pt"
+
+
+def write_state(run: Path, state: Mapping[str, Any]) -> None:
+    """The state, whole or not at all."""
+    part = run / f".{STATE}.part"
+    torch.save(dict(state), part)
+    part.replace(run / STATE)
+
+
+def read_state(run: Path) -> dict[str, Any] | None:
+    """The state in a run's folder; None where there is none."""
+    path = run / STATE
+    if not path.is_file():
+        return None
+    with fitting(run):
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+@contextmanager
+def fitting(run: Path) -> Iterator[None]:
+    """A state that cannot be read, or is of another model, is named."""
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError, TypeError, OSError) as error:
+        raise CorruptCheckpoint(
+            f"'{run.name}/{STATE}' is not a state of this model ({error}). Begin in another "
+            "folder, or with the sizes that the run began with."
+        ) from error
