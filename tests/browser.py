@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fixtures_ui import free_port
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
@@ -42,7 +43,10 @@ def served(root: Path, backend: Backend | None = None) -> Iterator[str]:
 
     blocks = page.build(backend or installed(), root, Limits(), jobs=1)
     _, url, _ = blocks.queue().launch(
-        **serving.options(root, Limits()), prevent_thread_lock=True, quiet=True
+        **serving.options(root, Limits()),
+        server_port=free_port(),
+        prevent_thread_lock=True,
+        quiet=True,
     )
     try:
         yield url

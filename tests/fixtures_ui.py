@@ -1,5 +1,6 @@
 """A product small enough to test the page with: the same functions, quick and predictable."""
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,17 @@ from voice2music.ui.backend import Backend, Model
 
 RATE = 22_050
 TUNE = (60, 62, 64, 65, 67, 65, 64, 62, 60)
+
+
+def free_port() -> int:
+    """A port the system says nobody uses.
+
+    Gradio takes the first free one from 7860 on, so two test processes that start a page in the
+    same moment want the same one.
+    """
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 def hum(seconds: float = 6.0, rate: int = RATE) -> Clip:

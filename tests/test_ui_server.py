@@ -6,7 +6,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fixtures_ui import fake_backend, hum
+from fixtures_ui import fake_backend, free_port, hum
 
 from voice2music.clip import Limits, read, write
 from voice2music.ui import page, serving
@@ -24,7 +24,11 @@ def address(root, tmp_path_factory):
     backend = fake_backend(tmp_path_factory.mktemp("examples"))
     blocks = page.build(backend, root, LIMITS, jobs=1)
     _, url, _ = blocks.queue().launch(
-        **serving.options(root, LIMITS), mcp_server=True, prevent_thread_lock=True, quiet=True
+        **serving.options(root, LIMITS),
+        server_port=free_port(),
+        mcp_server=True,
+        prevent_thread_lock=True,
+        quiet=True,
     )
     yield url
     blocks.close()

@@ -1,5 +1,9 @@
 """The page in the browser, and the REST and MCP doors behind it."""
 
+import os
+import tempfile
+from pathlib import Path
+
 from voice2music.clip import Limits
 from voice2music.errors import MissingPackage
 
@@ -14,11 +18,12 @@ def launch(
     jobs: int = 1,
     limits: Limits | None = None,
 ) -> None:
-    """Open the page and serve it until interrupted.
+    """Open the page and serve it until interrupted; the visitors' files are gone afterwards.
 
     Args:
         host, port: where to listen; "0.0.0.0" to be seen on the network. Gradio's own choice,
-            127.0.0.1 and 7860 or what a Space wants, where none is given.
+            127.0.0.1 and the first free port from 7860 on or what a Space wants, where none is
+            given.
         phone: HTTPS on the local network with a certificate of its own, and a QR code.
         mcp: offer the API to language models too.
         open_page: open a browser on it.
@@ -26,11 +31,18 @@ def launch(
         limits: of uploaded files.
     Raises:
         MissingPackage: the page's extra is not installed.
+        BadRequest: the port is not free.
     """
-    try:
-        from voice2music.ui import serving
-    except ModuleNotFoundError as error:
-        raise MissingPackage(
-            f"The page needs the package '{error.name}'. Run 'pip install voice2music[page]'."
-        ) from error
-    serving.serve(serving.Address(host, port, phone), mcp, open_page, jobs, limits or Limits())
+    with tempfile.TemporaryDirectory(prefix="voice2music-") as folder:
+        # Gradio's own copies of uploads and results, which it would leave for good in a folder that
+        # all users of the machine share and only one of them may write to. Gradio asks for it when
+        # it is imported.
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "gradio")
+        try:
+            from voice2music.ui import serving
+        except ModuleNotFoundError as error:
+            raise MissingPackage(
+                f"The page needs the package '{error.name}'. Run 'pip install voice2music[page]'."
+            ) from error
+        address = serving.Address(host, port, phone)
+        serving.serve(address, Path(folder), mcp, open_page, jobs, limits or Limits())

@@ -1,17 +1,18 @@
 """Serving the page: where, how safely, and what is cleaned up afterwards."""
 
 import logging
-import os
 import signal
-import tempfile
+import socket
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from gradio import http_server
+
 from voice2music.clip import Limits
-from voice2music.errors import VoiceToMusicError
+from voice2music.errors import BadRequest, VoiceToMusicError
 from voice2music.request import Request
 from voice2music.ui import page, theme
 from voice2music.ui.backend import Backend, installed
@@ -28,20 +29,18 @@ class Address:
     phone: bool
 
 
-def serve(address: Address, mcp: bool, open_page: bool, jobs: int, limits: Limits) -> None:
-    """Serve until interrupted; the visitors' files are gone afterwards."""
+def serve(
+    address: Address, root: Path, mcp: bool, open_page: bool, jobs: int, limits: Limits
+) -> None:
+    """Serve until interrupted, with the visitors' files in `root`."""
     where = _on_the_network(address) if address.phone else _plain(address)
     signal.signal(signal.SIGTERM, _leave)
-    with tempfile.TemporaryDirectory(prefix="voice2music-") as folder:
-        root = Path(folder)
-        # Gradio's own copies of uploads and results, which it would leave in /tmp/gradio for good.
-        os.environ["GRADIO_TEMP_DIR"] = str(root / "gradio")
-        backend = installed()
-        blocks = page.build(backend, root, limits, jobs)
-        threading.Thread(target=warm_up, args=(backend,), daemon=True).start()
-        blocks.queue(max_size=page.WAITING_EVENTS).launch(
-            **where, **options(root, limits), mcp_server=mcp, inbrowser=open_page
-        )
+    backend = installed()
+    blocks = page.build(backend, root, limits, jobs)
+    threading.Thread(target=warm_up, args=(backend,), daemon=True).start()
+    blocks.queue(max_size=page.WAITING_EVENTS).launch(
+        **where, **options(root, limits), mcp_server=mcp, inbrowser=open_page
+    )
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -81,8 +80,41 @@ def options(root: Path, limits: Limits) -> dict[str, Any]:
     }
 
 
+def free_port(host: str | None, wanted: int | None) -> int:
+    """The port to listen on: the one wanted, or the first free one of Gradio's range.
+
+    Gradio is told one port and not left to look for one: where another server is quicker, it goes
+    through its range of a hundred at five seconds each, and in vain, as the MCP server starts once.
+
+    Raises:
+        BadRequest: it is taken, or this user or machine may not listen there.
+    """
+    first, tried = http_server.INITIAL_PORT_VALUE, http_server.TRY_NUM_PORTS
+    hosts = {host or http_server.LOCALHOST_NAME, http_server.LOCALHOST_NAME}  # Gradio asks for both
+    problem = ""
+    for port in [wanted] if wanted else range(first, first + tried):
+        try:
+            for name in hosts:
+                _listen(name, port)
+        except OSError as error:
+            problem = problem or f"Port {port} cannot be used: {error.strerror}."
+        else:
+            return port
+    raise BadRequest(
+        f"{problem} Close the program that uses it, or choose another port, for example with "
+        f"'voice2music serve --port {(wanted or first) + 1}'."
+    )
+
+
+def _listen(host: str, port: int) -> None:
+    """For a moment, to see whether it can be done."""
+    host = host.strip("[]")
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    socket.create_server((host, port), family=family).close()
+
+
 def _plain(address: Address) -> dict[str, Any]:
-    return {"server_name": address.host, "server_port": address.port}
+    return {"server_name": address.host, "server_port": free_port(address.host, address.port)}
 
 
 def _on_the_network(address: Address) -> dict[str, Any]:
@@ -90,12 +122,13 @@ def _on_the_network(address: Address) -> dict[str, Any]:
     from voice2music import phone
 
     host = phone.lan_address()
+    port = free_port("0.0.0.0", address.port)
     pair = phone.certificate(host)
-    url = f"https://{host}:{address.port or 7860}"
+    url = f"https://{host}:{port}"
     print(f"{phone.qr(url)}\nOn a phone in the same network: {url}", flush=True)
     return {
         "server_name": "0.0.0.0",
-        "server_port": address.port,
+        "server_port": port,
         "ssl_certfile": str(pair.certificate),
         "ssl_keyfile": str(pair.key),
         "ssl_verify": False,  # Gradio's own check of the page; the certificate is our own
