@@ -48,16 +48,33 @@ def log_mel(clip: Clip, settings: MelSettings, frames: int) -> Tensor:
     """
     length = frames * settings.hop
     wave = clip.mono().resampled(settings.rate).samples[0, :length]
-    samples = torch.from_numpy(wave - wave.mean())
-    samples = samples / (samples.abs().max() + 1e-8) * settings.peak
+    samples = levelled(torch.tensor(wave), settings)
     samples = torch.nn.functional.pad(samples, (0, length - len(samples)))
+    return log_mel_of(samples[None], settings)[0]
 
-    window = torch.hann_window(settings.n_fft)
+
+def levelled(samples: Tensor, settings: MelSettings) -> Tensor:
+    """Samples, shape (n,), around zero and at the usual peak."""
+    centred = samples - samples.mean()
+    return centred / (centred.abs().max() + 1e-8) * settings.peak
+
+
+def log_mel_of(samples: Tensor, settings: MelSettings) -> Tensor:
+    """Natural-log mel magnitudes of levelled samples: (..., n) to (..., n / hop, bins).
+
+    Args:
+        samples: n is a multiple of the hop; edges are reflected.
+        settings: as the checkpoint was trained.
+    """
+    window = torch.hann_window(settings.n_fft, device=samples.device)
+    flat = samples.reshape(-1, samples.shape[-1])
     spectrum = torch.stft(
-        samples, settings.n_fft, settings.hop, window=window, return_complex=True
-    ).abs()  # (n_fft / 2 + 1, frames + 1): one frame is centred on the very end
-    mel = _filters(settings) @ spectrum[:, :frames]
-    return mel.clamp(min=settings.floor).log().T
+        flat, settings.n_fft, settings.hop, window=window, return_complex=True
+    ).abs()  # (..., n_fft / 2 + 1, frames + 1): one frame is centred on the very end
+    frames = samples.shape[-1] // settings.hop
+    mel = _filters(settings).to(samples.device) @ spectrum[..., :frames]
+    logarithm = mel.clamp(min=settings.floor).log().mT
+    return logarithm.reshape(*samples.shape[:-1], frames, settings.bins)
 
 
 @functools.lru_cache(maxsize=4)
