@@ -101,9 +101,10 @@ class AudioFeatures:
         samples = clip.mono().resampled(self.rate).samples[0]
         samples = samples[: round(self.rate * LONGEST_VOICE)]
         windows = [_filled(samples[at : at + size], size) for at in _starts(len(samples), size)]
-        return torch.stack([self._decibels(window) for window in windows])[:, None]
+        return torch.stack([self.decibels(window) for window in windows])[:, None]
 
-    def _decibels(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:
+    def decibels(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:
+        """Log-mel of samples at `rate` as they are, shape (frames, bins)."""
         power = (
             torch.stft(
                 torch.from_numpy(samples),
