@@ -53,6 +53,54 @@ def test_a_folder_is_worked_through_and_a_bad_file_in_it_is_named(tmp_path):
     assert "Traceback" not in done.output
 
 
+def with_bad_ones(folder):
+    """A good file between two that are no audio."""
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(b"\xff\xd8\xff\xe0 not audio")
+    shutil.copy(HUM, folder / "b.flac")
+    (folder / "c.mp3").touch()
+    return folder
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_analyse_goes_on_after_a_bad_file_and_names_each(tmp_path, as_json):
+    done = run("analyse", with_bad_ones(tmp_path / "in"), tmp_path / "none.wav", *as_json)
+    assert done.exit_code == 1
+    assert "b.flac" in done.stdout
+    said = done.stderr.splitlines()
+    assert [line.split(":")[0] for line in said] == ["a.wav", "c.mp3", "none.wav"]
+    assert all(line.endswith((".", "!")) for line in said)
+
+
+def test_separate_goes_on_after_a_bad_file_and_names_each(tmp_path, monkeypatch):
+    from voice2music import separation
+    from voice2music.separation import Separated
+
+    halves = lambda clip, model: Separated(clip, clip, "spleeter", "Split.")  # noqa: E731
+    monkeypatch.setattr(separation, "separate", halves)
+    done = run("separate", with_bad_ones(tmp_path / "in"), "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "b.voice.wav",
+        "b.accompaniment.wav",
+    }
+    bad = [line.split(":")[0] for line in done.stderr.splitlines() if ":" in line]
+    assert bad == ["a.wav", "c.mp3"]
+
+
+def test_what_is_no_files_fault_is_said_once(tmp_path, monkeypatch):
+    from voice2music import separation
+    from voice2music.errors import MissingCheckpoint
+
+    def missing(clip, model):
+        raise MissingCheckpoint("No model can take the voice out.")
+
+    monkeypatch.setattr(separation, "separate", missing)
+    done = run("separate", HUM, HUM, "--out", tmp_path)
+    assert done.exit_code == 1
+    assert done.stderr.splitlines() == ["No model can take the voice out."]
+
+
 def test_only_the_best_of_several_are_kept(tmp_path):
     args = ["--engine", "band", "--seconds", 4, "--variations", 3, "--best", 1]
     done = run("make", HUM, *args, "--out", tmp_path)

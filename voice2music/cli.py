@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from voice2music.cli_dataset import dataset
-from voice2music.cli_errors import errors
+from voice2music.cli_errors import errors, for_each
 from voice2music.cli_models import models
 from voice2music.errors import BadAudio, MissingCheckpoint, VoiceToMusicError
 from voice2music.request import ENGINES, MAX_WORDS, Request
@@ -211,13 +211,15 @@ def analyse(
     from voice2music.clip import read
     from voice2music.summary import summary
 
+    def one(file: Path) -> None:
+        heard = hear(read(file))
+        if as_json:
+            typer.echo(json.dumps({"file": file.name, **to_json(heard)}))
+        else:
+            typer.echo(f"{file.name}\n{summary(heard)}")
+
     with errors():
-        for file in _audio_files(inputs):
-            heard = hear(read(file))
-            if as_json:
-                typer.echo(json.dumps({"file": file.name, **to_json(heard)}))
-            else:
-                typer.echo(f"{file.name}\n{summary(heard)}")
+        for_each(_audio_files(inputs), one)
 
 
 @app.command()
@@ -231,13 +233,15 @@ def separate(
     from voice2music.clip import read, write
     from voice2music.take import safe_name
 
+    def one(file: Path) -> None:
+        parts = separation.separate(read(file), model=model)
+        out.mkdir(parents=True, exist_ok=True)
+        for name, clip in (("voice", parts.voice), ("accompaniment", parts.accompaniment)):
+            typer.echo(write(clip, out / f"{safe_name(file.name)}.{name}.wav"))
+        typer.echo(parts.words, err=True)
+
     with errors():
-        for file in _audio_files(inputs):
-            parts = separation.separate(read(file), model=model)
-            out.mkdir(parents=True, exist_ok=True)
-            for name, clip in (("voice", parts.voice), ("accompaniment", parts.accompaniment)):
-                typer.echo(write(clip, out / f"{safe_name(file.name)}.{name}.wav"))
-            typer.echo(parts.words, err=True)
+        for_each(_audio_files(inputs), one)
 
 
 @app.command()

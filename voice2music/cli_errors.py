@@ -1,12 +1,13 @@
 """How the command line says what went wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 
-from voice2music.errors import CannotSave, VoiceToMusicError
+from voice2music.errors import BadAudio, CannotSave, NoMelody, TooLong, VoiceToMusicError
 
 
 @contextmanager
@@ -20,6 +21,24 @@ def errors() -> Iterator[None]:
         if error.filename is None:
             raise
         _fail(CannotSave(f"'{error.filename}' cannot be used: {error.strerror}. Choose another."))
+
+
+def for_each(files: Iterable[Path], work: Callable[[Path], None]) -> None:
+    """Do `work` for one file after the other; one that is no use is named, and the others go on.
+
+    What is not a file's own fault (a model that is missing, a full disk) ends it at once.
+    Raises:
+        Exit: with code 1 after the last file, where one or more failed.
+    """
+    failed = False
+    for file in files:
+        try:
+            work(file)
+        except (BadAudio, NoMelody, TooLong) as error:
+            failed = True
+            typer.echo(f"{file.name}: {error}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _fail(error: VoiceToMusicError) -> NoReturn:
