@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -101,6 +102,50 @@ def test_nothing_is_overwritten(tmp_path, beep):
     assert first.music != second.music
     assert first.music.is_file()
     assert second.music.is_file()
+
+
+SAVING = """
+import sys
+from pathlib import Path
+from test_take import made
+from voice2music.clip import silence
+from voice2music.take import save, save_input
+folder, beep = Path(sys.argv[1]), silence(0.1, 44_100, 2)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(20):
+    save_input(silence(0.1 + number / 100, 8_000), folder, "hum")
+    print(save(made(beep, stems={}), folder, "hum").json.name)
+"""
+
+
+def test_processes_that_save_under_one_name_take_different_ones(tmp_path):
+    command = [sys.executable, "-c", SAVING, tmp_path]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    both = [
+        subprocess.Popen(command, cwd=Path(__file__).parent, text=True, **pipes) for _ in range(2)
+    ]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60) for process in both]
+    assert [error for _, error in said] == ["", ""]
+    names = [name for output, _ in said for name in output.split()]
+    assert len(names) == len(set(names)) == 40
+    for name in names:
+        record = json.loads((tmp_path / name).read_text())
+        assert record["music"]["sha256"] == sha256(tmp_path / record["music"]["file"])
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_name_is_not_used_again_while_its_json_is_there(tmp_path, beep):
+    first = save(made(beep), tmp_path, "hum")
+    first.music.unlink()
+    second = save(made(beep), tmp_path, "hum")
+    assert second.json != first.json
+    assert not first.music.exists()
 
 
 def test_the_json_says_what_the_files_are(tmp_path, beep):

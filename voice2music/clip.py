@@ -9,6 +9,7 @@ and it may be a playlist that would make FFmpeg open other files or a network co
 import io
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -194,7 +195,7 @@ def write(clip: Clip, path: Path | str, *, exact: bool = False) -> Path:
         raise BadAudio(f"'{path.name}': audio is written as .wav, .flac or .mp3.")
     out = _as_mp3_can(clip) if kind == "mp3" else clip
     full_scale = out.samples.T if exact else np.clip(out.samples.T, -1, 1)
-    partial = path.with_name(f".{path.name}.part")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # this call's own
     try:
         # Encoded in memory first: libsndfile prints what a full disk raises, and goes on.
         encoded = io.BytesIO()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def save(made: Made, folder: Path, name: str) -> Take:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stem = _free_stem(folder, made, safe_name(name))
+        stem = _claimed_stem(folder, made, safe_name(name))
         try:
             return _saved(made, folder, stem)
         except BaseException:  # Ctrl-C too
@@ -222,14 +223,23 @@ def _remove_half(folder: Path, stem: str) -> None:
     shutil.rmtree(folder / f"{stem}.stems", ignore_errors=True)
 
 
-def _free_stem(folder: Path, made: Made, name: str) -> str:
-    """A name that no earlier take has: nothing is overwritten."""
-    stem = (
-        f"{name}-{safe_name(made.request.genre_of(made.engine))}-{made.engine}-{made.variation + 1}"
-    )
-    number, free = 1, stem
-    while (folder / f"{free}.json").exists() or (folder / f"{free}.wav").exists():
-        number += 1
+def _claimed_stem(folder: Path, made: Made, name: str) -> str:
+    """A name that no other take has: nothing is overwritten.
+
+    It is taken by making its .wav, empty as yet, which only one process can do.
+    """
+    genre = safe_name(made.request.genre_of(made.engine))
+    stem = free = f"{name}-{genre}-{made.engine}-{made.variation + 1}"
+    for number in count(2):
+        claim = folder / f"{free}.wav"
+        try:
+            claim.touch(exist_ok=False)
+        except FileExistsError:
+            pass
+        else:
+            if not (folder / f"{free}.json").exists():
+                break
+            claim.unlink()  # of a take whose music was moved away
         free = f"{stem}-{number}"
     return free
 
