@@ -123,9 +123,8 @@ def test_equal_sounds_are_no_distance_apart():
 
 def test_a_wrong_pitch_is_further_away_than_a_wrong_phase():
     loss = SpectralLoss(RATE, (2048, 1024))  # shorter windows see single periods
-    hiss = 0.01 * noise(RATE)  # covers what the sound's ends spill over all frequencies
-    shifted = loss(sine(440) + hiss, sine(440, 1.1)[:, 9 : 9 + RATE] + hiss)["mel"]
-    semitone = loss(sine(440) + hiss, sine(466.16) + hiss)["mel"]
+    shifted = loss(sine(440), sine(440, 1.1)[:, 9 : 9 + RATE])["convergence"]
+    semitone = loss(sine(440), sine(466.16))["convergence"]
     assert float(semitone) > 3 * float(shifted)
 
 
@@ -251,7 +250,7 @@ def trained(made, steps: int) -> list[float]:
         optimiser.zero_grad()
         out["loss"].backward()
         optimiser.step()
-        losses.append(float(out["loss"]))
+        losses.append(float(out["loss"].detach()))
     return losses
 
 

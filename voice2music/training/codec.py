@@ -48,7 +48,8 @@ class CodecConfig:
         warm_up: steps before the latents are quantised; pool: latents kept for the first codebooks.
         decay: of the codebooks' moving averages; dropout: share of crops with fewer books.
         commitment, log, convergence, wave: weights of the losses beside log-mel, which has 1.
-        rival_channels: of the discriminators' first layers; 0 is none.
+        rival_channels: of the discriminators' first layers, 0 is none; rival_batch: how many crops
+            of a step they see, as they cost more than the codec itself.
         judged, judged_seconds: held-out pieces at a validation, and how much of each.
     """
 
@@ -70,6 +71,7 @@ class CodecConfig:
     convergence: float = 0.5
     wave: float = 0.3
     rival_channels: int = 16
+    rival_batch: int = 4
     judged: int = 16
     judged_seconds: float = 6.0
 
@@ -100,7 +102,7 @@ class CodecNetwork(nn.Module):
         self.spectral = SpectralLoss(config.rate)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses of "real" (batch, samples); "made" is what was decoded."""
+        """Losses of "real" (batch, samples); "real" and "made" for the discriminators."""
         real = batch["real"]
         latents = self.codec.encoder(real[:, None])
         with torch.autocast(real.device.type, enabled=False):
@@ -118,7 +120,8 @@ class CodecNetwork(nn.Module):
             + config.commitment * quantised.commitment
         )
         own = {"commitment": quantised.commitment, "perplexity": quantised.perplexity}
-        return {"loss": loss, **apart, "wave": wave, **own, "real": real, "made": made}
+        heard = {"real": real[: config.rival_batch], "made": made[: config.rival_batch]}
+        return {"loss": loss, **apart, "wave": wave, **own, **heard}
 
 
 class CodecTask:
