@@ -19,7 +19,7 @@ from voice2music.errors import (
 from voice2music.loudness import integrated_loudness, true_peak
 from voice2music.notes import Note
 from voice2music.pipeline import Failed, Heard, Sound, Working, best_of, takes
-from voice2music.request import Request
+from voice2music.request import Guide, Request
 from voice2music.singer import sing
 from voice2music.take import Take
 
@@ -261,6 +261,24 @@ def test_a_damaged_json_is_refused_in_a_sentence(tmp_path, text):
     path.write_text(text)
     with pytest.raises(BadManifest):
         again(path, tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [None, 14.0])
+def test_a_take_says_that_the_guide_beat_holds_against_another_tempo(voice, tmp_path, seconds):
+    asked = Request(engines=("musicgen",), guide=Guide(120), tempo=90, seconds=seconds)
+    engine = ToneEngine()
+    take = made(run(asked, voice, tmp_path, musicgen=engine))[0]
+    assert engine.asked[0][0].grid.tempo == pytest.approx(120)
+    (told,) = [note for note in take.record["notes"] if "90 BPM" in note]
+    assert "120 BPM" in told
+
+
+@pytest.mark.parametrize("change", [{"guide": Guide(120), "tempo": 120.3}, {"tempo": 90}])
+def test_nothing_is_said_where_the_tempo_asked_for_is_kept(voice, tmp_path, change):
+    take = made(
+        run(Request(engines=("musicgen",), **change), voice, tmp_path, musicgen=ToneEngine())
+    )
+    assert not [note for note in take[0].notes if "BPM" in note]
 
 
 def test_words_alone_make_music(tmp_path):

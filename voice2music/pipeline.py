@@ -151,6 +151,16 @@ def _check(request: Request) -> None:
         parse_key(request.key)
 
 
+def _guide_holds(request: Request, follows: Conditioning) -> Iterator[str]:
+    """A sentence where the tempo asked for gave way to the beat that was sung to."""
+    grid = follows.grid
+    if grid.known and request.tempo is not None and round(grid.tempo) != round(request.tempo):
+        yield (
+            f"You sang to a beat of {grid.tempo:.0f} BPM, so the music keeps it; your tempo of "
+            f"{request.tempo:.0f} BPM was not used. To have another tempo, sing to that beat."
+        )
+
+
 class _Work:
     """One job's engines at work, one after the other, each in a thread that feeds a queue."""
 
@@ -301,7 +311,7 @@ class _Work:
         rendition: Rendition,
         started: float,
     ) -> Take:
-        notes = list(rendition.notes)
+        notes = [*rendition.notes, *_guide_holds(self.request, follows)]
         shift = 0.0
         if rendition.grid is None:  # the band plays on the beats; the models may not
             found = finish.alignment(rendition.audio, follows.grid)
