@@ -36,7 +36,7 @@ from voice2music.dataset.performance import (
     performed,
     transposed,
 )
-from voice2music.dataset.tunes import Tune, own_tune
+from voice2music.dataset.tunes import Split, Tune, own_tune
 from voice2music.dataset.voices import Hummer, hummed, hummer
 from voice2music.errors import MissingPackage
 from voice2music.harmony import harmonise
@@ -69,6 +69,7 @@ class Recipe:
         written: share of voices that sing a written (cleared) tune; 0 where there are none.
         renders: pieces of music per voice, each in another genre.
         captions: per piece.
+        split: only tunes of this split; None is all.
     Raises:
         MissingPackage: a SoundFont whose licence does not allow training, or none.
     """
@@ -80,6 +81,7 @@ class Recipe:
     written: float = 0.4
     renders: int = 2
     captions: int = 6
+    split: Split | None = None
 
     def __post_init__(self) -> None:
         if not self.fonts:
@@ -98,6 +100,8 @@ class Recipe:
             {"name": font.name, "licence": font.licence, "sha256": _file_sha256(font.path)}
             for font in self.fonts
         ]
+        if self.split is None:
+            del values["split"]
         return values
 
 
@@ -162,8 +166,7 @@ class Piece:
 def voiced(recipe: Recipe, tunes: Sequence[Tune], seed: Sequence[int]) -> Voiced | None:
     """Somebody hums something; None where the app would refuse the recording."""
     chance = np.random.default_rng([*seed, 0])
-    written = bool(tunes) and chance.random() < recipe.written
-    tune = tunes[int(chance.integers(len(tunes)))] if written else own_tune(_number(chance))
+    tune = _drawn_tune(recipe, tunes, chance)
     meant = performed(tune, _tempo(_style(chance), chance), recipe.longest, chance)
     who = hummer(chance)
     clip, _ = hummed(meant.notes, who, meant.seconds)
@@ -215,6 +218,17 @@ def voice_labels(voice: Voiced) -> dict[str, Any]:
             "notes": [[_ms(n.onset), _ms(n.offset), n.midi] for n in heard.notes],
         },
     }
+
+
+def _drawn_tune(recipe: Recipe, tunes: Sequence[Tune], chance: Chance) -> Tune:
+    """A tune of the recipe's split: written, where there are any, or our own."""
+    wanted = [tune for tune in tunes if recipe.split in (None, tune.split)]
+    if wanted and chance.random() < recipe.written:
+        return wanted[int(chance.integers(len(wanted)))]
+    while True:
+        tune = own_tune(_number(chance))
+        if recipe.split in (None, tune.split):
+            return tune
 
 
 def _piece(recipe: Recipe, voice: Voiced, style: Style, chance: Chance) -> Piece:

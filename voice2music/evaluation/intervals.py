@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 DRAWS = 2_000
 LEVEL = 0.95
@@ -52,3 +53,49 @@ def estimate(values: Sequence[float], groups: Sequence[str], *, seed: int = 0) -
     draws = np.random.default_rng(seed).integers(0, len(means), (DRAWS, len(means)))
     low, high = np.quantile(means[draws].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(means.mean()), float(low), float(high), n, len(means))
+
+
+def share_of_way(
+    values: Sequence[float],
+    floors: Sequence[float],
+    ceilings: Sequence[float],
+    groups: Sequence[str],
+    *,
+    seed: int = 0,
+) -> Estimate:
+    """(mean value - mean floor) / (mean ceiling - mean floor), the interval over whole groups.
+
+    The share is taken of the means and not take by take: a single take whose ceiling is hardly
+    above its floor would outweigh all others. Takes in which any of the three is NaN are left out.
+
+    Returns:
+        0 where the values lie at the floors, 1 at the ceilings; NaN where the mean ceiling is not
+        above the mean floor.
+    Raises:
+        ValueError: lengths differ.
+    """
+    if len({len(values), len(floors), len(ceilings), len(groups)}) > 1:
+        raise ValueError("values, floors, ceilings and groups of different lengths")
+    by_group: dict[str, list[tuple[float, float, float]]] = {}
+    for value, floor, ceiling, group in zip(values, floors, ceilings, groups, strict=True):
+        if not np.isnan([value, floor, ceiling]).any():
+            by_group.setdefault(group, []).append((value, floor, ceiling))
+    n = sum(len(v) for v in by_group.values())
+    if not by_group:
+        return Estimate(np.nan, np.nan, np.nan, 0, 0)
+    means = np.array([np.mean(v, axis=0) for v in by_group.values()], np.float64)
+    whole = float(_share(means.mean(axis=0)))
+    if len(means) < 2:
+        return Estimate(whole, np.nan, np.nan, n, 1)
+    draws = np.random.default_rng(seed).integers(0, len(means), (DRAWS, len(means)))
+    shares = _share(means[draws].mean(axis=1))
+    low, high = np.nanquantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(whole, float(low), float(high), n, len(means))
+
+
+def _share(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of values, floors and ceilings in the last axis; NaN where there is no room between."""
+    value, floor, ceiling = np.moveaxis(parts, -1, 0)
+    room = np.where(ceiling > floor, ceiling - floor, np.nan)
+    share: NDArray[np.float64] = (value - floor) / room
+    return share

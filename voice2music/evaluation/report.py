@@ -82,7 +82,7 @@ def cases(folder: Path, band: Engine) -> list[Case]:
                 voice=record["input"]["sha256"],
                 music=read(folder / Path(record["music"]["file"]).name, OWN),
                 asked=asked,
-                ceiling=_played(band, replace(asked, role="tune"), record["seed"]),
+                ceiling=played(band, replace(asked, role="tune"), Settings(record["seed"])),
             )
         )
     if not found:
@@ -96,7 +96,7 @@ def cases(folder: Path, band: Engine) -> list[Case]:
 def evaluate(given: Sequence[Case]) -> list[Row]:
     """All measures of all systems, silence and noise beside them."""
     rows: list[Row] = []
-    ceilings = {id(case): _measures(_hear(case.ceiling), case.asked) for case in given}
+    ceilings = {id(case): measures(hear(case.ceiling), case.asked) for case in given}
     tunes = {case.voice: case.asked for case in given}
     for system in dict.fromkeys(case.system for case in given):
         own = [case for case in given if case.system == system]
@@ -137,7 +137,7 @@ def markdown(rows: Iterable[Row], command: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Heard:
+class Heard:
     """What the outside estimators hear in a take; each is asked once."""
 
     pitch_classes: NDArray[np.int64]
@@ -158,25 +158,29 @@ def _rows(
 ) -> list[Row]:
     """The measures of one system over its cases."""
     voices = [case.voice for case in own]
-    heard = [_hear(music_of(case)) for case in own]
-    measured = [_measures(h, case.asked) for h, case in zip(heard, own, strict=True)]
-    floors = [_floors(h, case, tunes) for h, case in zip(heard, own, strict=True)]
+    heard = [hear(music_of(case)) for case in own]
+    measured = [measures(h, case.asked) for h, case in zip(heard, own, strict=True)]
+    against = [
+        floors(h, case.asked, [tunes[voice] for voice in sorted(tunes) if voice != case.voice])
+        for h, case in zip(heard, own, strict=True)
+    ]
     return [
         Row(
             system,
             name,
             estimate([m[name] for m in measured], voices),
-            _mean([f.get(name, float("nan")) for f in floors]),
+            _mean([f.get(name, float("nan")) for f in against]),
             _mean([ceilings[id(case)][name] for case in own]),
         )
         for name in measured[0]
     ]
 
 
-def _hear(music: Clip) -> _Heard:
+def hear(music: Clip) -> Heard:
+    """What the outside estimators hear in a take."""
     tempo, beats = rhythm.heard_beats(music)
     chroma = harmony.tonal_chroma(music)
-    return _Heard(
+    return Heard(
         pitch_classes=melody.prominent_pitch_classes(music),
         chords=harmony.heard_chords(chroma, music.seconds),
         key=harmony.heard_key(chroma),
@@ -187,7 +191,7 @@ def _hear(music: Clip) -> _Heard:
     )
 
 
-def _measures(heard: _Heard, asked: Conditioning) -> dict[str, float]:
+def measures(heard: Heard, asked: Conditioning) -> dict[str, float]:
     """Every measure of one take against one request."""
     tune = _melody(asked)
     beats = np.array(asked.grid.beats)
@@ -202,16 +206,15 @@ def _measures(heard: _Heard, asked: Conditioning) -> dict[str, float]:
     }
 
 
-def _floors(heard: _Heard, case: Case, tunes: dict[str, Conditioning]) -> dict[str, float]:
-    """The same take against other voices, each moved to this one's tonic; for keys, chance."""
-    others = [asked for voice, asked in sorted(tunes.items()) if voice != case.voice][:OTHERS]
-    against = [_measures(heard, _moved(other, case.asked.key)) for other in others]
-    floors = {name: _mean([m[name] for m in against]) for name in against[0]} if against else {}
-    floors.pop("sound", None)
-    return floors | {"key": KEY_CHANCE}
+def floors(heard: Heard, asked: Conditioning, others: Sequence[Conditioning]) -> dict[str, float]:
+    """A take against other voices' requests, each moved to this one's tonic; for keys, chance."""
+    against = [measures(heard, moved(other, asked.key)) for other in others[:OTHERS]]
+    found = {name: _mean([m[name] for m in against]) for name in against[0]} if against else {}
+    found.pop("sound", None)
+    return found | {"key": KEY_CHANCE}
 
 
-def _moved(asked: Conditioning, key: Key) -> Conditioning:
+def moved(asked: Conditioning, key: Key) -> Conditioning:
     """Another request transposed so that its tonic is `key`'s."""
     up = key.tonic - asked.key.tonic
     chords = tuple(
@@ -236,12 +239,12 @@ def _asked(folder: Path, request: object, file: str, engine: str) -> Conditionin
     return conditioning(asked, engine, tune_of(asked, heard), voice, None)
 
 
-def _played(band: Engine, asked: Conditioning, seed: int) -> Clip:
-    """The band's audio of a request."""
-    for part in band.generate(asked, Settings(seed), lambda share, words: None, lambda: False):
+def played(engine: Engine, asked: Conditioning, settings: Settings) -> Clip:
+    """An engine's own audio of a request, before any finishing."""
+    for part in engine.generate(asked, settings, lambda share, words: None, lambda: False):
         if isinstance(part, Rendition):
             return part.audio
-    raise AssertionError("the band ended without a rendition")
+    raise AssertionError("the engine ended without a rendition")
 
 
 def _noise(case: Case) -> Clip:

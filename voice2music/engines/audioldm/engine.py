@@ -133,6 +133,12 @@ class AudioLDM:
         return over_windows(decode, latents, self.parts.window, downsampling(self.parts.unet))[0]
 
     @torch.inference_mode()
+    def reconstructed(self, sound: Clip) -> Clip:
+        """A sound through VAE and vocoder alone: as well as this checkpoint can sound at all."""
+        latents = self.encoded(sound, self.parts.frames(sound.seconds))
+        return self._clip(waveform(self.parts.vocoder, self.decoded(latents)), sound.seconds)
+
+    @torch.inference_mode()
     def _sound(
         self,
         conditioning: Conditioning,

@@ -136,6 +136,16 @@ class MusicGen:
         with memory_errors_named():
             yield from self._generate(conditioning, settings, progress, cancelled)
 
+    @torch.inference_mode()
+    def reconstructed(self, sound: Clip) -> Clip:
+        """A sound through the codec alone: as well as this checkpoint can sound at all."""
+        codec = self._model.audio_encoder
+        mono = sound.mono().resampled(self.rate).samples
+        samples = torch.from_numpy(fitted(mono, mono.shape[1])).to(codec.device)[:, None]
+        codes = codec.encode(samples).audio_codes[0, 0]
+        decoded = PieceDecoder(codec).push(codes, final=True)
+        return Clip(np.clip(fitted(decoded, mono.shape[1]), -1.0, 1.0), self.rate)
+
     def _generate(
         self,
         asked: Conditioning,
