@@ -254,6 +254,8 @@ def test_a_hum_is_corrected_to_the_key_that_was_asked_for(voice, tmp_path):
         json.dumps({**WHOLE, "input": {"file": 1, "sha256": ""}}),
         json.dumps({**WHOLE, "music": []}),
         json.dumps({**WHOLE, "engine": ["band"]}),
+        json.dumps({**WHOLE, "soundfont": "Oak"}),
+        json.dumps({**WHOLE, "soundfont": {"name": "Oak", "sha256": None}}),
     ],
 )
 def test_a_damaged_json_is_refused_in_a_sentence(tmp_path, text):

@@ -15,7 +15,15 @@ from voice2music.cleaning import clean
 from voice2music.clip import Clip
 from voice2music.conditioning import Tune, as_asked, conditioning, tune_of
 from voice2music.correction import correct
-from voice2music.engines.base import Conditioning, Description, Engine, Part, Rendition, Settings
+from voice2music.engines.base import (
+    Conditioning,
+    Description,
+    Engine,
+    Part,
+    Rendition,
+    Settings,
+    Sounds,
+)
 from voice2music.engines.loading import load_engine
 from voice2music.errors import Cancelled, CannotSave, NoMelody, VoiceToMusicError
 from voice2music.request import Request
@@ -252,6 +260,12 @@ class _Work:
                 return part.audio
         raise AssertionError("the band ended without a rendition")
 
+    def _sounds(self, described: Description, follows: Conditioning) -> Sounds | None:
+        """The SoundFont that this take depends on: the band's own, or that of the sketch."""
+        if follows.sketch is None:
+            return described.sounds
+        return self.load("band", self.request).describe().sounds
+
     def _settings(self, variation: int) -> Settings:
         asked = self.request
         return Settings(
@@ -337,5 +351,6 @@ class _Work:
             follow=score.follow(music, follows) if follows.melody else None,
             input_file=self.input,
             took=time.monotonic() - started,
+            sounds=self._sounds(described, follows),
         )
         return save(made, self.out, self.name)

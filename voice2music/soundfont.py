@@ -7,6 +7,7 @@ LFOs and a file's own modulators are left out.
 Source: E-mu Systems, *SoundFont Technical Specification*, version 2.04.
 """
 
+import hashlib
 import io
 import struct
 from collections.abc import Iterator
@@ -146,10 +147,32 @@ def soundfont() -> SoundFont:
     Raises:
         MissingPackage: neither is there.
     """
+    return next(_of_the_system(), None) or carried_soundfont()
+
+
+def soundfont_with(sha256: str) -> SoundFont | None:
+    """The one of this machine's SoundFonts whose file has this fingerprint.
+
+    Raises:
+        MissingPackage: there is none at all.
+    """
+    for font in (*_of_the_system(), carried_soundfont()):
+        if fingerprint(font.path) == sha256:
+            return font
+    return None
+
+
+@lru_cache(maxsize=8)
+def fingerprint(path: Path) -> str:
+    """Hex SHA-256 of a SoundFont's file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_the_system() -> Iterator[SoundFont]:
     for place in map(Path, STANDARD_PLACES):
         if place.is_file():
-            return SoundFont(place, place.stem.replace("_", " "), "MIT")
-    return carried_soundfont()
+            yield SoundFont(place, place.stem.replace("_", " "), "MIT")
 
 
 def carried_soundfont() -> SoundFont:

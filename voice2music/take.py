@@ -16,7 +16,7 @@ from typing import Any
 
 from voice2music import __version__
 from voice2music.clip import Clip, write
-from voice2music.engines.base import Description, Rendition
+from voice2music.engines.base import Description, Rendition, Sounds
 from voice2music.errors import BadManifest, CannotSave
 from voice2music.harmony import ChordSpan
 from voice2music.request import Request
@@ -82,6 +82,7 @@ class Made:
         follow: the score, None without a voice.
         input_file: what the engines heard, from `save_input`; None without a voice.
         took: seconds.
+        sounds: the SoundFont of the band, or of its sketch where the model was given one.
     """
 
     engine: str
@@ -96,6 +97,7 @@ class Made:
     follow: Follow | None
     input_file: Path | None
     took: float
+    sounds: Sounds | None = None
 
 
 def safe_name(text: str) -> str:
@@ -168,12 +170,21 @@ def _is_record(record: object) -> bool:
     """Whether JSON values are a take's, as far as they are read outside of its request."""
     if not isinstance(record, dict) or record.get("format") != FORMAT or "input" not in record:
         return False
+    sounds = record.get("soundfont")  # takes of older versions do not say
+    if sounds is not None and not _names_sounds(sounds):
+        return False
     files = [record.get("music")] + [record["input"]] * (record["input"] is not None)
     named = all(
         isinstance(file, dict) and isinstance(file.get("file"), str) and "sha256" in file
         for file in files
     )
     return named and isinstance(record.get("engine"), str) and {"seed", "request"} <= set(record)
+
+
+def _names_sounds(sounds: object) -> bool:
+    return isinstance(sounds, dict) and all(
+        isinstance(sounds.get(field), str) for field in ("name", "sha256")
+    )
 
 
 def _saved(made: Made, folder: Path, stem: str) -> Take:
@@ -261,6 +272,7 @@ def _record(made: Made, music: Path) -> dict[str, Any]:
             "licence": made.description.licence,
             "commercial": made.description.commercial,
         },
+        "soundfont": made.sounds and asdict(made.sounds),
         "music": {"file": music.name, "sha256": sha256(music), "seconds": made.music.seconds},
         "follow": made.follow and asdict(made.follow),
         "notes": list(made.rendition.notes),

@@ -14,12 +14,13 @@ from voice2music.engines.base import (
     Progress,
     Rendition,
     Settings,
+    Sounds,
 )
 from voice2music.errors import BadRequest, Cancelled, TooLong
 from voice2music.leadsheet import musicxml
 from voice2music.midi import midi_file
 from voice2music.request import LONGEST
-from voice2music.soundfont import SoundFont, soundfont
+from voice2music.soundfont import SoundFont, fingerprint, soundfont
 from voice2music.styles import Style, style
 from voice2music.synth import RATE, Mixer, played
 
@@ -48,6 +49,7 @@ class Band:
             rate=RATE,
             shortest=SHORTEST,
             longest=LONGEST,
+            sounds=Sounds(self._font.name, fingerprint(self._font.path)),
         )
 
     def generate(

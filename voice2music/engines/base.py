@@ -108,6 +108,14 @@ class Rendition:
 
 
 @dataclass(frozen=True)
+class Sounds:
+    """The SoundFont that music was played on: its name, and the sha256 of its file."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Description:
     """What an engine is and what it cannot do, before it is asked.
 
@@ -122,6 +130,7 @@ class Description:
         shortest, longest: seconds it can make.
         follows_voice: False when the checkpoint cannot follow a tune by itself; `limits` says why.
         limits: plain sentences.
+        sounds: the SoundFont it plays on, None for a model.
     """
 
     name: str
@@ -135,6 +144,7 @@ class Description:
     longest: float
     follows_voice: bool = True
     limits: tuple[str, ...] = ()
+    sounds: Sounds | None = None
 
 
 class Engine(Protocol):
