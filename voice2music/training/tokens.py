@@ -1,0 +1,128 @@
+"""What MusicGen learns from: every piece as codec tokens, melody rows and texts, in memory.
+
+The tokens of a data set are made once per codec and kept beside the pairs. Rows and texts are cheap
+and are made when a run begins.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import EncodecModel
+
+from voice2music.dataset.shards import Pairs, Row, write_text
+from voice2music.engines.base import Melody
+from voice2music.engines.musicgen.format import Format
+from voice2music.engines.musicgen.rows import melody_rows
+from voice2music.notes import Note
+
+Codes = NDArray[np.int16]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One piece of the data set.
+
+    Args:
+        codes: shape (codebooks, frames).
+        rows: melody rows from the beginning to a window past the end, 0 to 255 for 0 to 1, shape
+            (frames + window, rows); frame i of codes and of rows lie at the same time.
+        captions: its texts.
+    """
+
+    id: str
+    codes: Codes
+    rows: NDArray[np.uint8]
+    captions: tuple[str, ...]
+
+    @property
+    def frames(self) -> int:
+        """Length of the music in codec frames."""
+        return int(self.codes.shape[1])
+
+    def rows_from(self, start: int, frames: int) -> NDArray[np.float32]:
+        """`melody_rows` as an engine makes them for a window that begins at codec frame `start`."""
+        return self.rows[start : start + frames].astype(np.float32) / np.float32(255)
+
+
+def pieces(pairs: Pairs, form: Format, window: int, codec: Path) -> tuple[Piece, ...]:
+    """All pieces of a split.
+
+    Args:
+        form: which rows; its melody frames are as fast as the codec's.
+        window: melody frames of one pass.
+        codec: folder of the EnCodec that makes the tokens.
+    """
+    codes = encoded(pairs, codec)
+    return tuple(
+        Piece(row["id"], codes[i], _rows(pairs, i, form, codes[i].shape[1] + window), _texts(row))
+        for i, row in enumerate(pairs.rows)
+    )
+
+
+def melody_of(pairs: Pairs, index: int) -> Melody:
+    """The tune of a piece as the app heard it."""
+    notes = pairs.rows[index]["heard"]["notes"]
+    return Melody(pairs.heard(index), tuple(Note(on, off, int(midi)) for on, off, midi in notes))
+
+
+def encoded(pairs: Pairs, codec: Path) -> list[Codes]:
+    """Tokens of every piece, made where they are not yet kept beside the pairs.
+
+    Args:
+        codec: folder of an `EncodecModel`; music and codec have the same sample rate.
+    """
+    name = f"tokens-{_fingerprint(codec)}"
+    kept, places = pairs.folder / f"{name}.npy", pairs.folder / f"{name}.json"
+    if not places.is_file():
+        _encode(Pairs(pairs.folder), codec, kept, places)
+    index = json.loads(places.read_text(encoding="utf-8"))
+    codes = np.load(kept, mmap_mode="r", allow_pickle=False)
+    return [codes[:, slice(*index[row["id"]])] for row in pairs.rows]
+
+
+def _encode(pairs: Pairs, folder: Path, kept: Path, places: Path) -> None:
+    """Write the tokens of all pieces; the index is written last."""
+    codec = EncodecModel.from_pretrained(folder, local_files_only=True).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    codec.to(device)
+    found, index, at = [], {}, 0
+    for i, row in enumerate(pairs.rows):
+        codes = _codes(codec, torch.from_numpy(pairs.music(i)).to(device))
+        found.append(codes)
+        index[row["id"]] = [at, at + codes.shape[1]]
+        at += codes.shape[1]
+    part = kept.with_name(f".{kept.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.save(file, np.concatenate(found, axis=1))
+    part.replace(kept)
+    write_text(places, json.dumps(index))
+
+
+@torch.inference_mode()
+def _codes(codec: EncodecModel, samples: torch.Tensor) -> Codes:
+    hidden = codec.encoder(samples[None, None])
+    codes: Codes = codec.quantizer.encode(hidden)[:, 0].cpu().numpy().astype(np.int16)
+    return codes
+
+
+def _fingerprint(codec: Path) -> str:
+    """Of the codec's files, so that tokens of another codec are never taken for these."""
+    digest = hashlib.sha256()
+    for file in sorted([codec / "config.json", *codec.glob("*.safetensors")]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _rows(pairs: Pairs, index: int, form: Format, frames: int) -> NDArray[np.uint8]:
+    rows = melody_rows(melody_of(pairs, index), form.row_format(frames))
+    return np.round(255 * rows).astype(np.uint8)
+
+
+def _texts(row: Row) -> tuple[str, ...]:
+    return tuple(row["captions"])
