@@ -51,11 +51,11 @@ class VocoderConfig:
     """
 
     mel: MelSettings = field(default=MINI_MEL)
-    channels: int = 256
-    rates: tuple[int, ...] = (4, 4, 4, 4)
-    kernels: tuple[int, ...] = (8, 8, 8, 8)
-    block_kernels: tuple[int, ...] = (3, 7)
-    dilations: tuple[tuple[int, ...], ...] = ((1, 3), (1, 3))
+    channels: int = 512
+    rates: tuple[int, ...] = (1, 4, 4, 4, 4)
+    kernels: tuple[int, ...] = (3, 8, 8, 8, 8)
+    block_kernels: tuple[int, ...] = (3,)
+    dilations: tuple[tuple[int, ...], ...] = ((1, 3),)
     batch: int = 4
     frames: int = 48
     margin: int = 4
