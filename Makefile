@@ -2,6 +2,8 @@
 #              ONCE=1 stops after the music; PHONE=1 serves HTTPS on the local network
 # make test    sets everything up and runs the tests      make lint   format, lint, types, imports
 # make bench   writes benchmarks/*.md (DATA=folder)       make setup  only prepares .venv
+# make minis-report  measures the bundled models and writes the tables of checkpoints/*/README.md
+#              (MINIS=--quick for a few minutes instead of hours; MINIS=--help lists the options)
 #
 # TORCH_INDEX=URL   where to find torch, e.g. PyTorch's CPU index, to avoid the CUDA build
 # PYTHON=python3.12 another interpreter                   VENV=dir    another place for .venv
@@ -20,7 +22,7 @@ TEST_HASH = cat requirements-test.txt $(STAMP) | $(PYTHON) -c \
 	"import hashlib,sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())"
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: setup setup-test demo test lint format bench clean
+.PHONY: setup setup-test demo test lint format bench minis-report clean
 
 setup:
 	@if [ "$$($(HASH))" != "$$(cat $(STAMP) 2>/dev/null)" ]; then $(MAKE) --no-print-directory install; fi
@@ -66,6 +68,9 @@ bench: setup-test
 	$(BIN)/python benchmarks/band.py $(DATA)/vocals > benchmarks/band.md
 	$(BIN)/python benchmarks/cleanup.py $(DATA) > benchmarks/cleanup.md
 	$(BIN)/python benchmarks/factory.py --archive $(DATA)/symbolic/OpenEWLD.tar.xz
+
+minis-report: setup-test
+	$(BIN)/python -m voice2music.evaluation.minis --data $(DATA) $(MINIS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info takes

@@ -85,8 +85,8 @@ def share_of_way(
         return Estimate(np.nan, np.nan, np.nan, 0, 0)
     means = np.array([np.mean(v, axis=0) for v in by_group.values()], np.float64)
     whole = float(_share(means.mean(axis=0)))
-    if len(means) < 2:
-        return Estimate(whole, np.nan, np.nan, n, 1)
+    if len(means) < 2 or np.isnan(whole):
+        return Estimate(whole, np.nan, np.nan, n, len(means))
     draws = np.random.default_rng(seed).integers(0, len(means), (DRAWS, len(means)))
     shares = _share(means[draws].mean(axis=1))
     low, high = np.nanquantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -100,7 +100,7 @@ class Listener(nn.Module):
 
 def samples_of(clip: Clip) -> Tensor:
     """One channel at `RATE`, shape (samples,)."""
-    return torch.from_numpy(np.ascontiguousarray(clip.mono().resampled(RATE).samples[0]))
+    return torch.from_numpy(clip.mono().resampled(RATE).samples[0].copy())
 
 
 def log_mel(samples: Tensor) -> Tensor:

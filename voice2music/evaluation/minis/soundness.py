@@ -156,7 +156,8 @@ def hummed(keys: Sequence[int], rest: int = 0, tuning: float = 0.0) -> Clip:
     for index, key in enumerate(keys):
         notes.append(Note(at, at + 0.9 * BEAT, key))
         at += BEAT * (1 + (rest if index % 4 == 3 else 0))
-    return sing(notes, Singer(tuning=tuning), rate=16_000, seed=0, seconds=max(at, SHORT))
+    singer = Singer(tuning=tuning, intonation=0, drift=0)
+    return sing(notes, singer, rate=16_000, seed=0, seconds=max(at, SHORT))
 
 
 def _whispered(voice: Clip) -> Clip:
