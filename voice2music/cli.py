@@ -12,6 +12,7 @@ import typer
 from voice2music.cli_dataset import dataset
 from voice2music.cli_errors import errors, for_each
 from voice2music.cli_models import models
+from voice2music.cli_training import train
 from voice2music.errors import BadAudio, MissingCheckpoint, VoiceToMusicError
 from voice2music.request import ENGINES, MAX_WORDS, Request
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(models, name="models")
 app.add_typer(dataset, name="dataset")
+app.command()(train)
 
 AUDIO = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".webm", ".m4a", ".mp4", ".aac", ".aiff"}
 DEFAULT = Request()

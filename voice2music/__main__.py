@@ -1,0 +1,5 @@
+"""`python -m voice2music` is `voice2music`."""
+
+from voice2music.cli import app
+
+app()
