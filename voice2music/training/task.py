@@ -24,16 +24,18 @@ class Rival(Protocol):
 
 
 class Task(Protocol):
-    """What one model adds to the loop.
+    """What one model adds to the loop."""
 
-    Attributes:
-        network: its forward takes a batch by keyword `batch` and gives scalars: "loss" is
-            minimised, the others are logged. With a rival it also gives "real" and "made".
-        rival: a module that keeps `Rival`, or None.
-    """
+    @property
+    def network(self) -> nn.Module:
+        """Takes a batch by keyword `batch` and gives scalars: "loss" is minimised, others logged.
 
-    network: nn.Module
-    rival: nn.Module | None
+        With a rival it also gives "real" and "made".
+        """
+
+    @property
+    def rival(self) -> nn.Module | None:
+        """A module that keeps `Rival`, or None."""
 
     def batch(self, chance: np.random.Generator) -> Mapping[str, Any]:
         """One training batch of arrays or tensors, drawn from `chance` alone."""
