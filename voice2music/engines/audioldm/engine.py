@@ -132,11 +132,15 @@ class AudioLDM:
 
         return over_windows(decode, latents, self.parts.window, downsampling(self.parts.unet))[0]
 
+    def sounded(self, mel: Tensor, go_on: GoOn = lambda share: None) -> Tensor:
+        """Samples of a log-mel, shape (frames * hop,)."""
+        return waveform(self.parts.vocoder, mel, go_on)
+
     @torch.inference_mode()
     def reconstructed(self, sound: Clip) -> Clip:
         """A sound through VAE and vocoder alone: as well as this checkpoint can sound at all."""
         latents = self.encoded(sound, self.parts.frames(sound.seconds))
-        return self._clip(waveform(self.parts.vocoder, self.decoded(latents)), sound.seconds)
+        return self._clip(self.sounded(self.decoded(latents)), sound.seconds)
 
     @torch.inference_mode()
     def _sound(
@@ -171,7 +175,7 @@ class AudioLDM:
             go_on=stage(0.02, 0.85, "drawing"),
         )
         mel = self.decoded(latents, stage(0.85, 0.92, "sounding"))
-        samples = waveform(self.parts.vocoder, mel, stage(0.92, 0.99, "sounding"))
+        samples = self.sounded(mel, stage(0.92, 0.99, "sounding"))
         return self._clip(samples, conditioning.seconds)
 
     def _noise(self, seed: int, frames: int) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from voice2music.evaluation.minis.measuring import QUICK, WHOLE, Sizes, measure
+from voice2music.evaluation.minis.measuring import Inputs, measure
+from voice2music.evaluation.minis.sizes import QUICK, WHOLE
 
 
 def main(
@@ -23,6 +24,9 @@ def main(
     pairs: Annotated[
         Path | None, typer.Option(help="Renders that the listener learns from; made if absent.")
     ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Per model; no phase is begun after so many.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
     dry: Annotated[bool, typer.Option("--dry", help="Print, and leave the cards alone.")] = False,
 ) -> None:
@@ -32,9 +36,9 @@ def main(
     logging.basicConfig(level=logging.INFO, format="%(relativeCreated)7d ms  %(message)s",
                         stream=sys.stderr)  # fmt: skip
     torch.set_num_threads(threads)
-    sizes: Sizes = (QUICK if quick else WHOLE).with_wishes(voices, seeds)
+    sizes = (QUICK if quick else WHOLE).with_wishes(voices, seeds)
     for name in models or ["mini-musicgen", "mini-audioldm"]:
-        typer.echo(measure(name, sizes, data, pairs, dry=dry))
+        typer.echo(measure(name, sizes, Inputs(data, pairs), minutes=minutes, dry=dry))
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ def tune_lines(
         pool: takes whose voices are the others of the floor.
         target: for the score, in words.
     """
-    accuracy = [one.measures["melody accuracy"] for one in made]
+    accuracy = [one.accuracy for one in made]
     floor = [floor_of(one, pool) for one in made]
-    ceiling = [studio.ceiling(one.job).measures["melody accuracy"] for one in made]
+    ceiling = [studio.ceiling(one.job).accuracy for one in made]
     voices = [one.job.name for one in made]
     score = share_of_way(accuracy, floor, ceiling, voices)
     return [
@@ -49,9 +49,9 @@ def back_lines(made: Sequence[Made], studio: Studio, pool: Sequence[Made]) -> li
     ceiling = [one.measures["chord fit"] for one in band]
     floor = [0.0] * len(made)
     doubled = share_of_way(
-        [one.measures["melody accuracy"] for one in made],
+        [one.accuracy for one in made],
         [floor_of(one, pool) for one in made],
-        [studio.ceiling(one.job).measures["melody accuracy"] for one in made],
+        [studio.ceiling(one.job).accuracy for one in made],
         voices,
     )
     return [
@@ -104,7 +104,7 @@ def floor_of(one: Made, pool: Sequence[Made]) -> float:
     return mean(
         [
             melody_accuracy(
-                one.heard.pitch_classes,
+                one.pitch_classes,
                 moved_to_key(other.melody, one.asked.key.tonic - other.key.tonic),
             ).value
             for other in others(one, pool)
@@ -125,8 +125,8 @@ def others(one: Made, pool: Sequence[Made]) -> list[Conditioning]:
 def _band_doubles(band: Sequence[Made], studio: Studio, pool: Sequence[Made]) -> float:
     """The same score of the band's own "back me up", which plays no tune."""
     return share_of_way(
-        [one.measures["melody accuracy"] for one in band],
+        [one.accuracy for one in band],
         [floor_of(one, pool) for one in band],
-        [studio.ceiling(one.job).measures["melody accuracy"] for one in band],
+        [studio.ceiling(one.job).accuracy for one in band],
         [one.job.name for one in band],
     ).mean

@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from voice2music.analysis import Analysis, analyse
 from voice2music.clip import Clip, read
 from voice2music.conditioning import conditioning, tune_of
@@ -16,7 +19,7 @@ from voice2music.dataset.pairs import Recipe, installed
 from voice2music.dataset.shards import MANIFEST, Pairs
 from voice2music.dataset.tunes import Tune
 from voice2music.engines.base import Conditioning, Engine, Settings
-from voice2music.evaluation import report
+from voice2music.evaluation import melody, report
 from voice2music.request import Request, Role
 from voice2music.soundfont import SoundFont
 from voice2music.styles import styles
@@ -64,6 +67,17 @@ class Made:
     genre: str
     asked: Conditioning
     music: Clip
+
+    @cached_property
+    def pitch_classes(self) -> NDArray[np.int64]:
+        """The most prominent one every 10 ms."""
+        return melody.prominent_pitch_classes(self.music)
+
+    @cached_property
+    def accuracy(self) -> float:
+        """Melody accuracy against its own request; NaN without a voice."""
+        tune = self.asked.melody
+        return melody.melody_accuracy(self.pitch_classes, tune).value if tune else float("nan")
 
     @cached_property
     def heard(self) -> report.Heard:

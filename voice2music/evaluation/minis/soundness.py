@@ -10,11 +10,10 @@ from scipy.signal import butter, sosfilt
 from voice2music.analysis import analyse
 from voice2music.clip import Clip
 from voice2music.conditioning import conditioning, tune_of
-from voice2music.engines.base import Conditioning, Settings
-from voice2music.evaluation import report, sound
+from voice2music.engines.base import Conditioning
+from voice2music.evaluation import sound
 from voice2music.evaluation.intervals import estimate
-from voice2music.evaluation.melody import melody_accuracy, moved_to_key, prominent_pitch_classes
-from voice2music.evaluation.minis.following import others
+from voice2music.evaluation.minis.following import floor_of
 from voice2music.evaluation.minis.lines import Line, mean, number, share, single
 from voice2music.evaluation.minis.material import Job, Made, Studio
 from voice2music.notes import Note
@@ -101,13 +100,11 @@ def _odd_row(case: Odd, studio: Studio, pool: Sequence[Made], seeds: int) -> str
     takes = [studio.raw(asked, seed) for seed in range(seeds)]
     sounds = mean([float(sound.sound_of(take).sound) for take in takes])
     own = other = band = float("nan")
-    if asked.melody is not None:
-        job = Job(case.name, takes[0], analyse(case.clip or takes[0]), GENRE)
+    if asked.melody is not None and case.clip is not None:
+        job = Job(case.name, case.clip, analyse(case.clip), GENRE)
         made = [Made(job, GENRE, asked, take) for take in takes]
-        own = mean([_accuracy(one.music, asked) for one in made])
-        other = mean([_against(one, pool) for one in made])
-        played = report.played(studio.bandstand.band, asked, Settings(0))
-        band = _accuracy(studio.engine.reconstructed(played), asked)
+        own, other = mean([one.accuracy for one in made]), mean([floor_of(m, pool) for m in made])
+        band = studio.ceiling(job).accuracy
     cells = [case.name, str(seeds), number(sounds), number(own), number(other), number(band), says]
     return f"| {' | '.join(cells)} |"
 
@@ -128,25 +125,6 @@ def _asked(case: Odd, studio: Studio) -> tuple[Conditioning, str]:
     if case.wordless:
         asked = replace(asked, text="")
     return asked, (stops[0] if stops else "–")
-
-
-def _accuracy(music: Clip, asked: Conditioning) -> float:
-    assert asked.melody is not None
-    return melody_accuracy(prominent_pitch_classes(music), asked.melody).value
-
-
-def _against(one: Made, pool: Sequence[Made]) -> float:
-    """Melody accuracy against other voices moved to this one's tonic."""
-    played = prominent_pitch_classes(one.music)
-    return mean(
-        [
-            melody_accuracy(
-                played, moved_to_key(other.melody, one.asked.key.tonic - other.key.tonic)
-            ).value
-            for other in others(one, pool)
-            if other.melody is not None
-        ]
-    )
 
 
 def hummed(keys: Sequence[int], rest: int = 0, tuning: float = 0.0) -> Clip:
