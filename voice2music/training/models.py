@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from voice2music.errors import BadRequest
-from voice2music.training import audioldm, clap, codec, musicgen, vae, vocoder
+from voice2music.training import audioldm, clap, codec, inverter, musicgen, vae, vocoder
 from voice2music.training.assembly import Sources
 from voice2music.training.task import Settings, Task
 
@@ -53,6 +53,12 @@ def _vocoder(
     return vocoder.task(config, data, start, folders.get("vae"))
 
 
+def _inverter(
+    config: inverter.InverterConfig, data: Path, folders: Folders, start: Path | None
+) -> Task:
+    return inverter.task(config, data, start, folders.get("vae"))
+
+
 def _clap(config: clap.Config, data: Path, folders: Folders, start: Path | None) -> Task:
     return clap.task(config, data, start)
 
@@ -72,6 +78,9 @@ TRAINABLE = {
     "vae": Trainable(vae.VaeConfig(), Settings(minutes=15, average=0.998, validations=2), _vae),
     "vocoder": Trainable(
         vocoder.VocoderConfig(), Settings(minutes=30, average=0.998), _vocoder, takes=("vae",)
+    ),
+    "inverter": Trainable(
+        inverter.InverterConfig(), Settings(minutes=15, average=0.998), _inverter, takes=("vae",)
     ),
     "clap": Trainable(
         clap.Config(),

@@ -199,8 +199,7 @@ def new_vae(config: VaeConfig) -> "AutoencoderKL":
 @torch.no_grad()
 def rebuilt(vae: "AutoencoderKL", mel: Tensor) -> Tensor:
     """Log-mels through the latent and back, both (B, frames, bins)."""
-    with torch.autocast(mel.device.type, enabled=False):
-        made: Tensor = vae.decode(vae.encode(mel[:, None]).latent_dist.mode()).sample[:, 0]
+    made: Tensor = vae.decode(vae.encode(mel[:, None]).latent_dist.mode()).sample[:, 0]
     return made
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -13,6 +13,8 @@ from voice2music.errors import CorruptCheckpoint
 if TYPE_CHECKING:
     from diffusers import ModelMixin
     from transformers import PreTrainedModel
+
+Model = TypeVar("Model", bound="ModelMixin")
 
 # Buffers that follow from the configuration; files of older library versions lack some of them.
 COMPUTED = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
@@ -42,12 +44,22 @@ def diffusers_model(kind: str, folder: Path, dtype: torch.dtype) -> "ModelMixin"
     """
     import diffusers
 
+    return own_model(getattr(diffusers, kind), folder, dtype)
+
+
+def own_model(kind: "type[Model]", folder: Path, dtype: torch.dtype = torch.float32) -> "Model":
+    """A model of a local folder whose class is built on diffusers', in evaluation mode.
+
+    Raises:
+        CorruptCheckpoint: weights are missing, of other shapes, or unreadable.
+    """
     with damage_named(folder):
-        model, info = getattr(diffusers, kind).from_pretrained(
+        model, info = kind.from_pretrained(
             folder, local_files_only=True, torch_dtype=dtype, output_loading_info=True
         )
     _check_whole(folder, info)
-    return model.eval()
+    whole: Model = model.eval()
+    return whole
 
 
 @contextmanager

@@ -66,19 +66,29 @@ def log_mel_of(samples: Tensor, settings: MelSettings) -> Tensor:
         samples: n is a multiple of the hop; edges are reflected.
         settings: as the checkpoint was trained.
     """
+    magnitudes = magnitudes_of(samples, settings)
+    mel = magnitudes @ mel_filters_of(settings).to(samples.device).T
+    return mel.clamp(min=settings.floor).log()
+
+
+def magnitudes_of(samples: Tensor, settings: MelSettings) -> Tensor:
+    """STFT magnitudes: (..., n) to (..., n / hop, n_fft / 2 + 1).
+
+    Args:
+        samples, settings: as of `log_mel_of`.
+    """
     window = torch.hann_window(settings.n_fft, device=samples.device)
     flat = samples.reshape(-1, samples.shape[-1])
     spectrum = torch.stft(
         flat, settings.n_fft, settings.hop, window=window, return_complex=True
-    ).abs()  # (..., n_fft / 2 + 1, frames + 1): one frame is centred on the very end
+    ).abs()  # (B, n_fft / 2 + 1, frames + 1): one frame is centred on the very end
     frames = samples.shape[-1] // settings.hop
-    mel = _filters(settings).to(samples.device) @ spectrum[..., :frames]
-    logarithm = mel.clamp(min=settings.floor).log().mT
-    return logarithm.reshape(*samples.shape[:-1], frames, settings.bins)
+    return spectrum[..., :frames].mT.reshape(*samples.shape[:-1], frames, -1)
 
 
 @functools.lru_cache(maxsize=4)
-def _filters(settings: MelSettings) -> Tensor:
+def mel_filters_of(settings: MelSettings) -> Tensor:
+    """Of a checkpoint, (bins, n_fft / 2 + 1)."""
     # Kept from call to call, so it must serve training even where playing asked for it first.
     with torch.inference_mode(False):
         return mel_filters(
