@@ -10,7 +10,7 @@ not part of what is written down.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,12 @@ ROLES = {
 }
 
 
+# HTSAT folds 256 frames of 64 bands into a square of 128.
+EARS = AudioFeatures(
+    rate=16_000, hop=320, n_fft=1024, bins=64, fmin=40.0, fmax=7_800.0, seconds=5.1
+)
+
+
 @dataclass(frozen=True)
 class Config:
     """Sizes and habits of a CLAP.
@@ -62,9 +68,7 @@ class Config:
         loud: standard deviation of random levels, dB.
     """
 
-    features: AudioFeatures = AudioFeatures(
-        rate=16_000, hop=320, n_fft=1024, bins=64, fmin=40.0, fmax=7_800.0, seconds=5.1
-    )
+    features: AudioFeatures = field(default=EARS)
     spec_size: int = 128
     patch: int = 8
     depths: tuple[int, ...] = (2, 2, 2)
@@ -189,7 +193,7 @@ class Joint(nn.Module):
             functional.cross_entropy(reader(scaled).float(), batch[name])
             for name, reader in self.readers.items()
         ]
-        tempo = (self.tempo(scaled)[:, 0].float() - batch["tempo"]).square().mean()
+        tempo: Tensor = (self.tempo(scaled)[:, 0].float() - batch["tempo"]).square().mean()
         return torch.stack(wrong).mean() + tempo
 
 

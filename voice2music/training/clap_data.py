@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,10 +155,12 @@ def _compute(
     part.replace(path)
 
 
-def _decibels(sound: NDArray[np.float32], rate: int, features: AudioFeatures) -> Any:
+def _decibels(
+    sound: NDArray[np.float32], rate: int, features: AudioFeatures
+) -> NDArray[np.float32]:
     if rate != features.rate:
         raise ValueError(f"CLAP hears {features.rate} Hz; the data set has {rate} Hz.")
-    return features.decibels(sound).numpy()
+    return np.asarray(features.decibels(sound), np.float32)
 
 
 def _fingerprint(pairs: Pairs, features: AudioFeatures) -> str:
