@@ -129,7 +129,8 @@ def _parts(folder: Path, kind: Kind) -> list[Path]:
     parts = ("vae", "unet", "text_encoder", "vocoder")
     if missing := [part for part in parts if part not in index or not (folder / part).is_dir()]:
         raise CorruptCheckpoint(f"'{folder.name}' lacks its {missing[0]} folder.")
-    return [folder / part for part in parts]
+    extra = [folder / "vocoder" / "inverter"]
+    return [folder / part for part in parts] + [part for part in extra if part.is_dir()]
 
 
 def _check_weights(folder: Path, part: Path) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from voice2music.clip import Clip
 from voice2music.engines.audioldm.conditions import branches, hears_tune, hears_voice
 from voice2music.engines.audioldm.parts import Parts
+from voice2music.engines.audioldm.phases import inverted
 from voice2music.engines.audioldm.sampling import Sampler, denoised, downsampling, scheduler_for
 from voice2music.engines.audioldm.spectrogram import log_mel
 from voice2music.engines.audioldm.vocoding import waveform
@@ -134,6 +135,8 @@ class AudioLDM:
 
     def sounded(self, mel: Tensor, go_on: GoOn = lambda share: None) -> Tensor:
         """Samples of a log-mel, shape (frames * hop,)."""
+        if self.parts.inverter is not None:
+            return inverted(self.parts.inverter, mel, go_on)
         return waveform(self.parts.vocoder, mel, go_on)
 
     @torch.inference_mode()

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from diffusers.configuration_utils import FrozenDict
     from transformers import SpeechT5HifiGan
 
+    from voice2music.engines.audioldm.inversion import MelInverter
+
 log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -51,6 +53,7 @@ class Parts:
         audio: a CLAP audio tower that agrees with `text`, or None.
         deaf: why there is no audio tower, a plain sentence; "" where there is one or none is
             wanted.
+        inverter: log-mel to STFT magnitudes, to be used in the vocoder's place, or None.
     Raises:
         CorruptCheckpoint: sizes that do not fit together.
     """
@@ -63,12 +66,13 @@ class Parts:
     layout: Layout
     audio: AudioTower | None = None
     deaf: str = "This checkpoint brings no CLAP audio tower, so it cannot hear a voice."
+    inverter: "MelInverter | None" = None
 
     def __post_init__(self) -> None:
         melody = self.layout.melody.channels if self.layout.melody else 0
         latent = self.vae.config.latent_channels
         size = self.text.model.config.projection_dim
-        expected = {
+        expected: dict[str, tuple[object, object]] = {
             "UNet input channels": (self.unet.config.in_channels, latent + melody),
             "CLAP embedding": (
                 self.unet.config.projection_class_embeddings_input_dim,
@@ -76,6 +80,8 @@ class Parts:
             ),
             "mel bins": (self.vocoder.config.model_in_dim % self.shrink, 0),
         }
+        if self.inverter is not None:
+            expected["inverter's log-mel"] = (self.inverter.settings, self.mel)
         for name, (got, wanted) in expected.items():
             if got != wanted:
                 raise CorruptCheckpoint(
@@ -129,7 +135,7 @@ def load_parts(
 
     Args:
         folder: with `vae/`, `unet/`, `text_encoder/`, `tokenizer/`, `vocoder/`, `scheduler/`, and
-            optionally `audio_tower/` and `voice2music.json`.
+            optionally `audio_tower/`, `vocoder/inverter/` and `voice2music.json`.
         device: as torch names them.
         precision: of the UNet, which is nearly all of the work; the rest stays in float32. "auto"
             is half precision on a graphics card and float32 elsewhere.
@@ -147,11 +153,13 @@ def load_parts(
         vae = diffusers_model("AutoencoderKL", folder / "vae", torch.float32)
         unet = diffusers_model("UNet2DConditionModel", folder / "unet", _dtype(device, precision))
         vocoder = transformers_model("SpeechT5HifiGan", folder / "vocoder")
+        inverter = _inverter(folder / "vocoder")
     deaf = "" if layout.clap == "words" else _why_deaf(tower, text)
     if tower and deaf:
         log.warning("%s: %s", folder.name, deaf)
     trusted = None if deaf else tower
-    for model in (vae, unet, vocoder, text.model, *([trusted.model] if trusted else [])):
+    spare = [model for model in (trusted and trusted.model, inverter) if model is not None]
+    for model in (vae, unet, vocoder, text.model, *spare):
         model.to(device)
     return Parts(
         vae=vae,
@@ -162,6 +170,7 @@ def load_parts(
         layout=layout,
         audio=trusted,
         deaf=deaf,
+        inverter=inverter,
     )
 
 
@@ -244,6 +253,12 @@ def _audio_tower(
     if text.model.config.model_type == "clap":
         return whole(text.model, text.tokenizer, AudioFeatures())
     return None
+
+
+def _inverter(vocoder: Path) -> "MelInverter | None":
+    from voice2music.engines.audioldm.inversion import load_inverter
+
+    return load_inverter(vocoder)
 
 
 def _schedule(place: Path) -> "FrozenDict":
