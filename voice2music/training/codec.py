@@ -9,7 +9,7 @@ import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from voice2music.evaluation.melody import melody_accuracy, prominent_pitch_class
 from voice2music.training.quantiser import CodebookTraining, perplexity
 from voice2music.training.rivals import SpectrumRivals
 from voice2music.training.spectral import SpectralLoss, log_spectral_distance, si_sdr
+
+if TYPE_CHECKING:
+    from voice2music.training.teacher import Teacher
 
 SHARD = "15MB"  # no weights file is larger
 SILENCE = 1e-3  # rms below which a crop is drawn again, now and then
@@ -43,11 +46,14 @@ class CodecConfig:
         filters: channels at the sample rate; doubled by every stride.
         width: of latents and codebooks.
         books, entries: codebooks, and entries of each (a power of 2).
-        lstm_layers: on either side, at least 1.
+        lstm_layers: on either side, at least 1; residual_layers: per stride.
         batch, seconds: crops per step, and their length (rounded to whole frames).
         warm_up: steps before the latents are quantised; pool: latents kept for the first codebooks.
         decay: of the codebooks' moving averages; dropout: share of crops with fewer books.
-        commitment, log, convergence, wave: weights of the losses beside log-mel, which has 1.
+        windows: samples, of the spectral losses.
+        commitment, log, convergence, wave: weights of the losses beside log-mel, which has 1; a
+            waveform that follows a teacher's log-mel cannot know phases, so `wave` is not for it.
+        taught: share of a batch on which the encoder learns from a teacher.
         rival_channels: of the discriminators' first layers, 0 is none; rival_batch: how many crops
             of a step they see, as they cost more than the codec itself.
         judged, judged_seconds: held-out pieces at a validation, and how much of each.
@@ -60,12 +66,14 @@ class CodecConfig:
     books: int = 8
     entries: int = 512
     lstm_layers: int = 1
+    residual_layers: int = 2
     batch: int = 8
     seconds: float = 1.28
     warm_up: int = 200
     pool: int = 8192
     decay: float = 0.99
     dropout: float = 0.15
+    windows: tuple[int, ...] = (4096, 2048, 1024, 512, 256)
     commitment: float = 0.25
     log: float = 0.3
     convergence: float = 0.5
@@ -87,11 +95,21 @@ class CodecConfig:
 
 
 class CodecNetwork(nn.Module):
-    """The codec with its losses and the training of its codebooks."""
+    """The codec with its losses and the training of its codebooks.
 
-    def __init__(self, config: CodecConfig, codec: EncodecModel, trained: bool) -> None:
+    Args:
+        codec: EncodecModel.
+        trained: whether its codebooks are.
+        teacher: whose tokens it learns to sound and to find; its codebooks are the codec's, and
+            stay as they are. None: codec and codebooks learn from waveforms alone.
+    """
+
+    def __init__(
+        self, config: CodecConfig, codec: EncodecModel, trained: bool, teacher: "Teacher | None"
+    ) -> None:
         super().__init__()
         self.config, self.codec = config, codec
+        self.teacher = teacher and teacher.requires_grad_(False)
         self.codebooks = CodebookTraining(
             config.width,
             warm_up=0 if trained else config.warm_up,
@@ -99,16 +117,16 @@ class CodecNetwork(nn.Module):
             decay=config.decay,
             dropout=config.dropout,
         )
-        self.spectral = SpectralLoss(config.rate)
+        self.spectral = SpectralLoss(config.rate, config.windows)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses of "real" (batch, samples); "real" and "made" for the discriminators."""
+        """Losses of "real" (batch, samples); "made" is what was decoded."""
         real = batch["real"]
-        latents = self.codec.encoder(real[:, None])
-        with torch.autocast(real.device.type, enabled=False):
-            seed = int(batch["seed"])
-            quantised = self.codebooks(self.codec.quantizer, latents.float(), seed)
-        made = self.codec.decoder(quantised.latents)[:, 0].float()
+        if self.teacher is None:
+            latents, own = self._learnt(real, int(batch["seed"]))
+        else:
+            latents, own = self._taught(real)
+        made = self.codec.decoder(latents)[:, 0].float()
         apart = self.spectral(real, made)
         wave = (real - made).abs().mean() / (real.square().mean().sqrt() + 1e-3)
         config = self.config
@@ -117,11 +135,31 @@ class CodecNetwork(nn.Module):
             + config.log * apart["log"]
             + config.convergence * apart["convergence"]
             + config.wave * wave
-            + config.commitment * quantised.commitment
+            + own["own"]
         )
-        own = {"commitment": quantised.commitment, "perplexity": quantised.perplexity}
-        heard = {"real": real[: config.rival_batch], "made": made[: config.rival_batch]}
-        return {"loss": loss, **apart, "wave": wave, **own, **heard}
+        return {"loss": loss, **apart, "wave": wave, **own, "real": real, "made": made}
+
+    def _learnt(self, real: Tensor, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Latents of the codec's own encoder, the codebooks following them."""
+        latents = self.codec.encoder(real[:, None])
+        with torch.autocast(real.device.type, enabled=False):
+            quantised = self.codebooks(self.codec.quantizer, latents.float(), seed)
+        commitment = quantised.commitment
+        own = {"own": self.config.commitment * commitment, "commitment": commitment}
+        return quantised.latents, {**own, "perplexity": quantised.perplexity}
+
+    def _taught(self, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The teacher's latents, quantised; and how far the encoder's are from them."""
+        assert self.teacher is not None
+        with torch.no_grad():
+            latents = self.teacher.latents(real)
+            with torch.autocast(real.device.type, enabled=False):
+                quantizer = self.codec.quantizer
+                quantised = quantizer.decode(quantizer.encode(latents))
+        few = max(1, round(self.config.taught * len(real)))
+        found = self.codec.encoder(real[:few, None]).float()
+        missed = (found - latents[:few]).square().mean() / latents.square().mean()
+        return quantised, {"own": missed}
 
 
 class CodecTask:
@@ -131,18 +169,31 @@ class CodecTask:
         config: sizes.
         data: folder of pairs at the codec's rate.
         start: folder of an exported codec to go on from.
+        teacher: folder of an exported teacher.
     Raises:
         BadManifest: no pairs there, or pairs at another rate.
     """
 
-    def __init__(self, config: CodecConfig, data: Path, start: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: CodecConfig,
+        data: Path,
+        start: Path | None = None,
+        teacher: Path | None = None,
+    ) -> None:
         self.config = config
         self._train, self._valid = (
             _pairs(data, split, config.rate) for split in ("train", "valid")
         )
         lengths = np.array([row["music"]["count"] for row in self._train.rows], np.float64)
         self._odds = lengths / lengths.sum()
-        self.network: nn.Module = CodecNetwork(config, new_codec(config, start), start is not None)
+        codec, taught = new_codec(config, start), None
+        if teacher is not None:
+            from voice2music.training.teacher import load_teacher
+
+            taught, books = load_teacher(teacher)
+            codec.quantizer.load_state_dict(books.quantizer.state_dict())
+        self.network: nn.Module = CodecNetwork(config, codec, start is not None, taught)
         channels = config.rival_channels
         self.rival: nn.Module | None = SpectrumRivals(channels=channels) if channels else None
 
@@ -201,9 +252,11 @@ class CodecTask:
         return {key: float(np.nanmean(values)) for key, values in kept.items() if values}
 
 
-def task(config: CodecConfig, data: Path, start: Path | None = None) -> CodecTask:
-    """A codec to train on the pairs in `data`; from `start`, an exported codec, where given."""
-    return CodecTask(config, data, start)
+def task(
+    config: CodecConfig, data: Path, start: Path | None = None, teacher: Path | None = None
+) -> CodecTask:
+    """A codec to train on the pairs in `data`; see `CodecTask`."""
+    return CodecTask(config, data, start, teacher)
 
 
 def new_codec(config: CodecConfig, start: Path | None = None) -> EncodecModel:
@@ -222,6 +275,7 @@ def new_codec(config: CodecConfig, start: Path | None = None) -> EncodecModel:
             hidden_size=config.width,
             codebook_size=config.entries,
             num_lstm_layers=config.lstm_layers,
+            num_residual_layers=config.residual_layers,
             use_causal_conv=False,
             use_conv_shortcut=False,
             pad_mode="constant",  # reflection takes a fifth of a step on a CPU

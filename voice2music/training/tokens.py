@@ -7,12 +7,16 @@ and are made when a run begins.
 import hashlib
 import json
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 from transformers import EncodecModel
 
 from voice2music.dataset.shards import Pairs, Row, write_text
@@ -20,6 +24,8 @@ from voice2music.engines.base import Melody
 from voice2music.engines.musicgen.format import Format
 from voice2music.engines.musicgen.rows import melody_rows
 from voice2music.notes import Note
+from voice2music.training.teacher import FOLDER as TEACHER
+from voice2music.training.teacher import load_teacher
 
 Codes = NDArray[np.int16]
 
@@ -88,33 +94,57 @@ def encoded(pairs: Pairs, codec: Path) -> list[Codes]:
 
 def _encode(pairs: Pairs, folder: Path, kept: Path, places: Path) -> None:
     """Write the tokens of all pieces; the index is written last."""
-    codec = EncodecModel.from_pretrained(folder, local_files_only=True).eval()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    codec.to(device)
-    found, index, at = [], {}, 0
-    for i, row in enumerate(pairs.rows):
-        codes = _codes(codec, torch.from_numpy(pairs.music(i)).to(device))
-        found.append(codes)
-        index[row["id"]] = [at, at + codes.shape[1]]
-        at += codes.shape[1]
+    latents, codec = _listener(folder, device)
+
+    def one(index: int) -> Codes:
+        return _codes(latents, codec, torch.from_numpy(pairs.music(index)).to(device))
+
+    workers = 1 if device == "cuda" else len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(workers) as pool:
+        codes = list(pool.map(one, range(len(pairs))))
+    ends = np.cumsum([piece.shape[1] for piece in codes]).tolist()
+    index = {
+        row["id"]: [end - piece.shape[1], end]
+        for row, piece, end in zip(pairs.rows, codes, ends, strict=True)
+    }
     part = kept.with_name(f".{kept.name}.{os.getpid()}.part")
     with part.open("wb") as file:
-        np.save(file, np.concatenate(found, axis=1))
+        np.save(file, np.concatenate(codes, axis=1))
     part.replace(kept)
     write_text(places, json.dumps(index))
 
 
+def _listener(folder: Path, device: str) -> tuple[Callable[[Tensor], Tensor], EncodecModel]:
+    """What finds latents in samples (1, n), and the codec whose books they are written with.
+
+    That is a teacher, where one lies beside the codec: its latents are those that the codec's own
+    encoder was taught to find.
+    """
+    if (folder / TEACHER).is_dir():
+        teacher, codec = load_teacher(folder)
+        hop = codec.config.hop_length
+        heard = teacher.to(device).latents
+        return lambda samples: heard(_whole(samples, hop)), codec.eval().to(device)
+    codec = EncodecModel.from_pretrained(folder, local_files_only=True).eval().to(device)
+    return lambda samples: codec.encoder(samples[:, None]), codec
+
+
+def _whole(samples: Tensor, hop: int) -> Tensor:
+    """Padded with silence to whole frames."""
+    return functional.pad(samples, (0, -samples.shape[-1] % hop))
+
+
 @torch.inference_mode()
-def _codes(codec: EncodecModel, samples: torch.Tensor) -> Codes:
-    hidden = codec.encoder(samples[None, None])
-    codes: Codes = codec.quantizer.encode(hidden)[:, 0].cpu().numpy().astype(np.int16)
-    return codes
+def _codes(latents: Callable[[Tensor], Tensor], codec: EncodecModel, samples: Tensor) -> Codes:
+    codes: Codes = codec.quantizer.encode(latents(samples[None]))[:, 0].cpu().numpy()
+    return codes.astype(np.int16)
 
 
 def _fingerprint(codec: Path) -> str:
     """Of the codec's files, so that tokens of another codec are never taken for these."""
     digest = hashlib.sha256()
-    for file in sorted([codec / "config.json", *codec.glob("*.safetensors")]):
+    for file in sorted([codec / "config.json", *codec.rglob("*.safetensors")]):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
