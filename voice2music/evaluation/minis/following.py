@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from voice2music.engines.base import Conditioning
 from voice2music.evaluation import report
-from voice2music.evaluation.intervals import estimate, share_of_way
+from voice2music.evaluation.intervals import Estimate, estimate, share_of_way
 from voice2music.evaluation.melody import melody_accuracy, moved_to_key
 from voice2music.evaluation.minis.lines import Line, mean
 from voice2music.evaluation.minis.material import Bandstand, Made, Studio
@@ -37,6 +37,7 @@ def tune_lines(
             mean(ceiling),
         ),
         Line(f"Play my tune, {title}: score (a−f)/(c−f)", score, 0.0, 1.0, target),
+        Line(f"The band's own render, {title}: melody accuracy", _by_the_band(made, studio)),
     ]
 
 
@@ -120,6 +121,13 @@ def others(one: Made, pool: Sequence[Made]) -> list[Conditioning]:
     start = names.index(one.job.name) + 1 if one.job.name in asked else 0
     turned = names[start:] + names[:start]
     return [asked[name] for name in turned if name != one.job.name][:OTHERS]
+
+
+def _by_the_band(made: Sequence[Made], studio: Studio) -> Estimate:
+    """Of the band as it is, each job once: what the codec loses is the way from here to c."""
+    jobs = {one.job.name: one.job for one in made}
+    accuracy = [studio.bandstand.made(job).accuracy for job in jobs.values()]
+    return estimate(accuracy, list(jobs))
 
 
 def _band_doubles(band: Sequence[Made], studio: Studio, pool: Sequence[Made]) -> float:
