@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -142,9 +143,11 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path):
 def test_ctrl_c_ends_with_130_and_leaves_no_half_take(tmp_path):
     command = [sys.executable, "-c", "from voice2music.cli import app; app()"]
     args = ["make", HUM, "--engine", "band", "--variations", "8", "--out", tmp_path]
-    process = subprocess.Popen(
-        [*command, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    # Tests that are run in the background of a shell are started deaf to Ctrl-C, and so their
+    # children.
+    hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([*command, *map(str, args)], **pipes, text=True, preexec_fn=hearing)
     process.stdout.readline()  # the first take is there, the second is being made
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)

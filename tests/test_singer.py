@@ -119,10 +119,10 @@ def test_the_caller_s_random_state_is_left_alone():
 def test_singing_is_many_times_faster_than_time():
     notes = [Note(0.3 + i * 0.5, 0.75 + i * 0.5, 60 + i % 5) for i in range(28)]
     sing(notes)
-    start = time.perf_counter()
+    start = time.process_time()  # a busy machine is no slower by this clock, or not much
     clip = sing(notes, Singer(timbre="words"))
-    # Some 140 times when nothing else runs; a busy machine must not fail the test.
-    assert clip.seconds / (time.perf_counter() - start) > 15
+    # Some 140 times when nothing else runs.
+    assert clip.seconds / (time.process_time() - start) > 15
 
 
 @pytest.mark.parametrize("notes", [[], [Note(0, 1, 10)], [Note(0, 1, 120)]])

@@ -1,5 +1,6 @@
 """The page as a server: programs, language models, limits, and what is not given away."""
 
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -38,7 +39,10 @@ def address(root, tmp_path_factory):
 def client(address, tmp_path_factory):
     from gradio_client import Client
 
-    return Client(address, verbose=False, download_files=tmp_path_factory.mktemp("client"))
+    folder = tmp_path_factory.mktemp("client")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))  # the client leaves empty folders there
+        yield Client(address, verbose=False, download_files=folder)
 
 
 @pytest.fixture

@@ -37,10 +37,16 @@ def serve(
     signal.signal(signal.SIGTERM, _leave)
     backend = installed()
     blocks = page.build(backend, root, limits, jobs)
-    threading.Thread(target=warm_up, args=(backend,), daemon=True).start()
     blocks.queue(max_size=page.WAITING_EVENTS).launch(
-        **where, **options(root, limits), mcp_server=mcp, inbrowser=open_page
+        **where,
+        **options(root, limits),
+        mcp_server=mcp,
+        inbrowser=open_page,
+        prevent_thread_lock=True,
     )
+    # Not before, as Gradio gives its server five seconds to start.
+    threading.Thread(target=warm_up, args=(backend,), daemon=True).start()
+    blocks.block_thread()
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
