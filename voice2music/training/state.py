@@ -35,7 +35,8 @@ def fitting(run: Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, KeyError, ValueError, TypeError, OSError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
         raise CorruptCheckpoint(
-            f"'{run.name}/{STATE}' is not a state of this model ({error}). Begin in another "
-            "folder, or with the sizes that the run began with."
+            f"'{run.name}/{STATE}' is not a state of this model ({why}). Begin in another folder, "
+            "or with the sizes that the run began with."
         ) from error

@@ -52,8 +52,8 @@ class TeacherConfig:
     batch: int = 16
     seconds: float = 2.56
     edges: float = 0.5
-    judged: int = 12
-    judged_seconds: float = 10.24
+    judged: int = 4
+    judged_seconds: float = 5.12
 
     @property
     def mel(self) -> MelSettings:
