@@ -25,6 +25,7 @@ class MelInverter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels: inside.
         kernel: frames that a convolution sees.
         dilations: of the residual blocks.
+        corrections: rounds in which the magnitudes are brought to the log-mel itself.
     """
 
     config_name = "config.json"
@@ -41,10 +42,13 @@ class MelInverter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels: int = 256,
         kernel: int = 3,
         dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4),
+        corrections: int = 3,
     ) -> None:
         super().__init__()
         self.settings = MelSettings(rate, hop, bins, n_fft, fmin, fmax)
-        self.register_buffer("plain", _means(mel_filters_of(self.settings)), persistent=False)
+        filters = mel_filters_of(self.settings)
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("plain", _means(filters), persistent=False)
         self.register_buffer("mean", torch.zeros(bins))
         self.register_buffer("spread", torch.ones(bins))
         self.into = nn.Conv1d(bins, channels, kernel, padding=kernel // 2)
@@ -60,6 +64,19 @@ class MelInverter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             hidden = block(hidden)
         corrected: Tensor = plain + self.out(functional.silu(hidden)).mT.float()
         return corrected
+
+    def magnitudes(self, mel: Tensor) -> Tensor:
+        """Log-mel (B, frames, bins) to magnitudes, (B, frames, n).
+
+        Every bin is corrected by what the bands over it lack, so that the network only has to
+        know how a band's energy lies within it.
+        """
+        made = (self(mel).exp() - QUIET).clamp(min=QUIET / 100)
+        heard, cover = mel.float().exp(), self.filters.sum(dim=0) + 1e-9
+        for _ in range(self.config.corrections):
+            lacking = heard / (made @ self.filters.T + 1e-7)
+            made = made * (lacking @ self.filters) / cover
+        return made
 
 
 class _Block(nn.Module):

@@ -40,10 +40,8 @@ def inverted(
     Returns:
         Shape (frames * hop,), within ±1.
     """
-    settings = inverter.settings
     heard = torch.cat([mel, mel[-1:]])  # one frame is centred on the very end
-    magnitudes = (inverter(heard[None])[0].exp() - QUIET).clamp(min=0).T
-    samples = phased(magnitudes, settings, go_on, rounds)
+    samples = phased(inverter.magnitudes(heard[None])[0].T, inverter.settings, go_on, rounds)
     return samples.clamp(-1, 1)
 
 
