@@ -12,11 +12,11 @@ from torch.nn.functional import l1_loss
 
 from voice2music.clip import Clip
 from voice2music.engines.audioldm.engine import About, AudioLDM
-from voice2music.engines.audioldm.inversion import FOLDER, MelInverter, load_inverter
+from voice2music.engines.audioldm.inversion import FOLDER, MelInverter, inverted, load_inverter
 from voice2music.engines.audioldm.parts import load_parts
-from voice2music.engines.audioldm.phases import inverted, phased
 from voice2music.engines.audioldm.reading import diffusers_model, transformers_model
-from voice2music.engines.audioldm.spectrogram import (
+from voice2music.engines.phases import phased
+from voice2music.engines.spectrogram import (
     MelSettings,
     levelled,
     log_mel,
@@ -26,7 +26,7 @@ from voice2music.engines.audioldm.spectrogram import (
 )
 from voice2music.errors import CorruptCheckpoint
 from voice2music.training import inverter, vae, vocoder
-from voice2music.training.crops import MINI_MEL, Crops, pieces_with_tune
+from voice2music.training.crops import MINI_MEL, Crops
 from voice2music.training.loop import averaged, train
 from voice2music.training.sounding import griffin_lim
 from voice2music.training.task import Settings
