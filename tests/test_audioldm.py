@@ -14,8 +14,8 @@ from tiny_audioldm import build_tiny_audioldm, strip_to_text_only
 from voice2music.clip import Clip
 from voice2music.engines.audioldm import AudioLDM, load
 from voice2music.engines.audioldm.parts import load_parts
-from voice2music.engines.audioldm.spectrogram import log_mel
 from voice2music.engines.base import Conditioning, Melody, Part, Rendition, Settings
+from voice2music.engines.spectrogram import log_mel
 from voice2music.errors import (
     BadRequest,
     Cancelled,

@@ -15,10 +15,10 @@ from torch import Tensor
 from voice2music.clip import Clip, silence
 from voice2music.engines.audioldm.melody import MelodyRows, melody_channels
 from voice2music.engines.audioldm.sampling import Branch, Sampler, denoised, scheduler_for
-from voice2music.engines.audioldm.spectrogram import MelSettings, log_mel
 from voice2music.engines.audioldm.vocoding import reach, waveform
 from voice2music.engines.audioldm.windows import over_windows, windows
 from voice2music.engines.base import Melody
+from voice2music.engines.spectrogram import MelSettings, log_mel
 from voice2music.errors import Cancelled
 from voice2music.notes import Note
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from voice2music.clip import Clip
 from voice2music.dataset.shards import Pairs
-from voice2music.engines.audioldm.spectrogram import MelSettings, levelled, log_mel, log_mel_of
 from voice2music.engines.base import Melody
+from voice2music.engines.spectrogram import MelSettings, levelled, log_mel, log_mel_of
 
 # Where tunes are, 96 bins lie a half closer than AudioLDM's 64. On held-out pieces, log-mel and
 # back (Griffin-Lim) keeps a melody accuracy of .78 of .83; 64 bins every 160 samples keep .62. A

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from voice2music.clip import write
-from voice2music.engines.audioldm.inversion import MelInverter
-from voice2music.engines.audioldm.phases import QUIET, inverted
+from voice2music.engines.audioldm.inversion import MelInverter, inverted
 from voice2music.engines.audioldm.reading import diffusers_model, own_model
-from voice2music.engines.audioldm.spectrogram import MelSettings, log_mel_of, magnitudes_of
+from voice2music.engines.phases import QUIET
+from voice2music.engines.spectrogram import MelSettings, log_mel_of, magnitudes_of
 from voice2music.training.crops import MINI_MEL, Crops, Piece, pieces_with_tune
 from voice2music.training.sounding import clip, griffin_lim, melody_kept
 from voice2music.training.spectral import SpectralLoss

@@ -21,8 +21,8 @@ from voice2music.clip import Clip
 from voice2music.dataset.shards import MANIFEST, Pairs, Row
 from voice2music.engines.audioldm.clap import AudioFeatures, AudioTower, TextTower, whole
 from voice2music.engines.audioldm.melody import MelodyRows, melody_channels
-from voice2music.engines.audioldm.spectrogram import MelSettings, log_mel
 from voice2music.engines.base import Melody
+from voice2music.engines.spectrogram import MelSettings, log_mel
 from voice2music.notes import Note
 from voice2music.training.clap import load
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from voice2music.clip import Clip
-from voice2music.engines.audioldm.spectrogram import MelSettings, mel_filters
+from voice2music.engines.spectrogram import MelSettings, mel_filters
 from voice2music.evaluation.melody import melody_accuracy, prominent_pitch_classes
 from voice2music.training.crops import Piece
 

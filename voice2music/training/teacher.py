@@ -19,7 +19,7 @@ from torch.nn import functional
 from transformers import EncodecModel
 
 from voice2music.clip import write
-from voice2music.engines.audioldm.spectrogram import MelSettings, log_mel_of
+from voice2music.engines.spectrogram import MelSettings, log_mel_of
 from voice2music.training.codec import CodecConfig, codebook_use, new_codec
 from voice2music.training.crops import Crops, Piece, pieces_with_tune
 from voice2music.training.quantiser import CodebookTraining

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from voice2music.clip import write
 from voice2music.engines.audioldm.reading import diffusers_model
-from voice2music.engines.audioldm.spectrogram import MelSettings
+from voice2music.engines.spectrogram import MelSettings
 from voice2music.training.crops import MINI_MEL, Crops, Piece, pieces_with_tune
 from voice2music.training.sounding import clip, griffin_lim, melody_kept
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from voice2music.clip import write
 from voice2music.engines.audioldm.reading import diffusers_model, transformers_model
-from voice2music.engines.audioldm.spectrogram import MelSettings, log_mel_of
 from voice2music.engines.audioldm.vocoding import waveform
+from voice2music.engines.spectrogram import MelSettings, log_mel_of
 from voice2music.training.crops import MINI_MEL, Crops, Piece, pieces_with_tune
 from voice2music.training.rivals import SpectrumRivals
 from voice2music.training.sounding import clip, griffin_lim, melody_kept

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from voice2music.clip import Clip
 from voice2music.engines.audioldm.reading import damage_named, transformers_model
-from voice2music.engines.audioldm.spectrogram import mel_filters
+from voice2music.engines.spectrogram import mel_filters
 from voice2music.errors import CorruptCheckpoint, MissingCheckpoint
 
 if TYPE_CHECKING:

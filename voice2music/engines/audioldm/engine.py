@@ -8,10 +8,9 @@ from torch import Tensor
 
 from voice2music.clip import Clip
 from voice2music.engines.audioldm.conditions import branches, hears_tune, hears_voice
+from voice2music.engines.audioldm.inversion import inverted
 from voice2music.engines.audioldm.parts import Parts
-from voice2music.engines.audioldm.phases import inverted
 from voice2music.engines.audioldm.sampling import Sampler, denoised, downsampling, scheduler_for
-from voice2music.engines.audioldm.spectrogram import log_mel
 from voice2music.engines.audioldm.vocoding import waveform
 from voice2music.engines.audioldm.windows import over_windows
 from voice2music.engines.base import (
@@ -23,6 +22,7 @@ from voice2music.engines.base import (
     Settings,
 )
 from voice2music.engines.memory import memory_errors_named
+from voice2music.engines.spectrogram import log_mel
 from voice2music.errors import BadRequest, Cancelled, CorruptCheckpoint, TooLong
 from voice2music.request import LONGEST, SHORTEST
 

@@ -1,5 +1,6 @@
 """A small network that turns a log-mel back into the STFT magnitudes it was made of."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -8,9 +9,9 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voice2music.engines.audioldm.phases import QUIET
 from voice2music.engines.audioldm.reading import own_model
-from voice2music.engines.audioldm.spectrogram import MelSettings, mel_filters_of
+from voice2music.engines.phases import QUIET, ROUNDS, phased
+from voice2music.engines.spectrogram import MelSettings, mel_filters_of
 
 FOLDER = "inverter"  # inside `vocoder/`
 
@@ -77,6 +78,27 @@ class MelInverter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             lacking = heard / (made @ self.filters.T + 1e-7)
             made = made * (lacking @ self.filters) / cover
         return made
+
+
+@torch.no_grad()
+def inverted(
+    inverter: MelInverter,
+    mel: Tensor,
+    go_on: Callable[[float], None] = lambda share: None,
+    rounds: int = ROUNDS,
+) -> Tensor:
+    """Samples of a log-mel spectrogram.
+
+    Args:
+        mel: natural log, shape (frames, bins).
+        go_on: called with the share done before each round; may raise `Cancelled`.
+        rounds: of phases.
+    Returns:
+        Shape (frames * hop,), within ±1.
+    """
+    heard = torch.cat([mel, mel[-1:]])  # one frame is centred on the very end
+    samples = phased(inverter.magnitudes(heard[None])[0].T, inverter.settings, go_on, rounds)
+    return samples.clamp(-1, 1)
 
 
 class _Block(nn.Module):

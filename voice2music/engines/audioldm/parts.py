@@ -23,7 +23,7 @@ from voice2music.engines.audioldm.reading import (
     transformers_model,
 )
 from voice2music.engines.audioldm.sampling import downsampling
-from voice2music.engines.audioldm.spectrogram import MelSettings
+from voice2music.engines.spectrogram import MelSettings
 from voice2music.errors import CorruptCheckpoint, MissingCheckpoint
 
 if TYPE_CHECKING:

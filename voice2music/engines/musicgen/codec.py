@@ -35,6 +35,11 @@ class PieceDecoder:
             None  # the LSTM's output so far, (channels, width, frames)
         )
         self._heard = 0  # frames already given out
+        self._given: list[NDArray[np.float32]] = []
+
+    def whole(self) -> NDArray[np.float32]:
+        """All that was given out, shape (channels, samples)."""
+        return np.concatenate(self._given, axis=1)
 
     @torch.inference_mode()
     def push(self, codes: Tensor, final: bool = False) -> NDArray[np.float32]:
@@ -59,7 +64,8 @@ class PieceDecoder:
             hidden = layer(hidden)
         piece = hidden[:, 0, (self._heard - first) * hop : (end - first) * hop]
         self._heard = end
-        return piece.float().cpu().numpy()
+        self._given.append(piece.float().cpu().numpy())
+        return self._given[-1]
 
     def _remember(self, codes: Tensor, end: int) -> None:
         """Run everything up to and with the LSTM on to frame `end`."""

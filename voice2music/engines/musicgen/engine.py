@@ -33,6 +33,8 @@ from voice2music.engines.musicgen.loop import (
     sample_tokens,
 )
 from voice2music.engines.musicgen.rows import melody_rows, null_rows
+from voice2music.engines.musicgen.sounding import PieceSounder
+from voice2music.engines.musicgen.spectra import TokenSpectra
 from voice2music.errors import BadRequest, Cancelled, TooLong
 from voice2music.request import LONGEST
 
@@ -67,6 +69,7 @@ class MusicGen:
         about: what it is called and under what terms.
         chroma: "tracked" conditions on the tracked, tuning-corrected tune; "plain" on the chroma
             of the raw recording, as the original does (for comparison).
+        spectra: what tokens sound like, where that is not left to the EnCodec decoder.
     """
 
     def __init__(
@@ -76,8 +79,10 @@ class MusicGen:
         form: Format,
         about: About,
         chroma: ChromaSource = "tracked",
+        spectra: TokenSpectra | None = None,
     ) -> None:
         self._model = model.eval()
+        self._spectra = spectra
         self._tokenizer = tokenizer
         # It keeps the padding it was last asked for: two jobs at once would get each other's.
         self._one_reader = threading.Lock()
@@ -143,7 +148,7 @@ class MusicGen:
         mono = sound.mono().resampled(self.rate).samples
         samples = torch.from_numpy(fitted(mono, mono.shape[1])).to(codec.device)[:, None]
         codes = codec.encode(samples).audio_codes[0, 0]
-        decoded = PieceDecoder(codec).push(codes, final=True)
+        decoded = self._decoder().push(codes, final=True)
         return Clip(np.clip(fitted(decoded, mono.shape[1]), -1.0, 1.0), self.rate)
 
     def _generate(
@@ -156,20 +161,20 @@ class MusicGen:
         frames = math.ceil(asked.seconds * self.frame_rate)
         words = self._words(asked)
         progress(0.0, "Reading the words and the tune")
-        pieces: list[NDArray[np.float32]] = []
-        decoder = PieceDecoder(self._model.audio_encoder, self._channels)
+        heard = 0.0
+        decoder = self._decoder()
         codes = torch.zeros((self._model.decoder.num_codebooks, frames), dtype=torch.long)
         for step in self._steps(codes, words, asked, settings, cancelled):
-            heard = sum(piece.shape[1] for piece in pieces) / self.rate
-            wanted = heard + (NEXT_PARTS if pieces else FIRST_PART)
+            wanted = heard + (NEXT_PARTS if heard else FIRST_PART)
             progress(step.share * 0.99, f"{step.complete / self.frame_rate:.0f} s of music made")
             if step.complete / self.frame_rate >= wanted or step.complete == frames:
                 piece = decoder.push(codes[:, : step.complete], final=step.complete == frames)
                 if piece.shape[1]:
-                    pieces.append(piece)
+                    heard += piece.shape[1] / self.rate
                     yield Part(Clip(np.clip(piece, -1.0, 1.0), self.rate))
         progress(1.0, "Done")
-        yield Rendition(self._whole(pieces, asked.seconds), notes=self._notes(asked, words))
+        whole = self._whole(decoder.whole(), asked.seconds)
+        yield Rendition(whole, notes=self._notes(asked, words))
 
     def _steps(
         self,
@@ -257,9 +262,16 @@ class MusicGen:
         hidden: Tensor = (states * mask[..., None])[0]
         return hidden
 
-    def _whole(self, pieces: list[NDArray[np.float32]], seconds: float) -> Clip:
-        """All pieces as one clip of exactly `seconds`, brought down to full scale if over it."""
-        samples = fitted(np.concatenate(pieces, axis=1), round(seconds * self.rate))
+    def _decoder(self) -> PieceDecoder | PieceSounder:
+        """What turns codes into sound."""
+        codec = self._model.audio_encoder
+        if self._spectra is not None:
+            return PieceSounder(self._spectra.to(codec.device), codec)
+        return PieceDecoder(codec, self._channels)
+
+    def _whole(self, sound: NDArray[np.float32], seconds: float) -> Clip:
+        """A clip of exactly `seconds`, brought down to full scale if over it."""
+        samples = fitted(sound, round(seconds * self.rate))
         return Clip(samples / max(1.0, float(np.abs(samples).max())), self.rate)
 
     def _notes(self, asked: Conditioning, words: "_Words") -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from voice2music.checkpoints import Checkpoint, locate
 from voice2music.engines.memory import memory_errors_named
 from voice2music.engines.musicgen.engine import About, ChromaSource, MusicGen
 from voice2music.engines.musicgen.format import Format, read_format
+from voice2music.engines.musicgen.spectra import load_spectra
 from voice2music.errors import CorruptCheckpoint
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ def load(
     _check_rows(model, form, checkpoint.folder)
     about = About(checkpoint.name, checkpoint.sha256, checkpoint.licence, checkpoint.commercial)
     log.info("loaded %s on %s in %s", checkpoint.name, device, model.dtype)
-    return MusicGen(model, _tokenizer(checkpoint.folder), form, about, chroma)
+    spectra = load_spectra(checkpoint.folder)
+    return MusicGen(model, _tokenizer(checkpoint.folder), form, about, chroma, spectra)
 
 
 def _model(folder: Path, dtype: torch.dtype) -> MusicgenMelodyForConditionalGeneration:
