@@ -18,12 +18,15 @@ from voice2music.dataset.shards import MANIFEST, Pairs, Shard, as_pcm, sha256, w
 from voice2music.dataset.shards import write_shard as write
 from voice2music.engines import audioldm, band, musicgen
 from voice2music.engines.base import Rendition
+from voice2music.errors import BadRequest
 from voice2music.evaluation.intervals import share_of_way
-from voice2music.evaluation.minis import card, following, genres, soundness
+from voice2music.evaluation.minis import card, following, genres, measuring, soundness
 from voice2music.evaluation.minis.lines import Line, single
 from voice2music.evaluation.minis.listener import Listener, log_mel
 from voice2music.evaluation.minis.material import Bandstand, Studio, held_out, job, synthetic
+from voice2music.evaluation.minis.record import Phase, keep, kept
 from voice2music.evaluation.minis.schooling import Lesson, Plan, lesson, schooled
+from voice2music.evaluation.minis.sizes import Sizes
 from voice2music.notes import Note
 from voice2music.singer import Singer, sing
 from voice2music.soundfont import SoundFont, carried_soundfont
@@ -199,7 +202,8 @@ def two_genres(folder: Path) -> Path:
         pcm = as_pcm((sound + 0.003 * chance.standard_normal(len(time))).astype(np.float32))
         place = {"rate": 16_000, "start": start, "count": len(pcm), "sha256": sha256(pcm)}
         rows.append(
-            {"id": f"0-00000-{index:03d}-0", "genre": "low" if low else "high", "lead": None,
+            {"id": f"0-00000-{index:03d}-0", "genre": "low" if low else "high",
+             "lead": list(genres.LEADS)[index // 2 % 8],
              "seconds": 6.0, "split": "train" if index < 16 else "test",
              "music": {"file": "shard-00000.music.wav", **place},
              "voice": {"file": "shard-00000.voice.wav", **place},
@@ -334,6 +338,43 @@ def test_a_line_says_how_many_takes_of_how_many_voices():
     row = Line("Melody", replace(single(0.5), n=128, groups=64), 0.1, 0.8, "≥ .70").row()
     assert row == "| Melody | **0.50** | – | 0.10 | 0.80 | ≥ .70 | 128 of 64 |"
     assert "nan" not in Line("Nothing", single(float("nan"), 0)).row()
+
+
+def test_what_was_found_is_kept_to_the_bit_and_what_is_missing_is_named(tmp_path):
+    line = Line("Melody", replace(single(1 / 3), n=8, groups=4), 0.1, float("nan"), "≥ .70")
+    found = {"tune": Phase((line,)), "odd cases": Phase(odd=("| case |",))}
+    keep(tmp_path / "new" / "record.json", found)
+    again = kept(tmp_path / "new" / "record.json")
+    assert [one.row() for one in again["tune"].lines] == [line.row()]
+    assert again["tune"].lines[0].value.mean == 1 / 3
+    assert again["odd cases"] == found["odd cases"]
+    assert kept(tmp_path / "absent.json") == {}
+
+
+def test_a_whole_report_of_a_tiny_random_model(font, tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICE2MUSIC_CACHE", str(tmp_path / "cache"))
+    held = held_out(tmp_path / "held", 3, fonts=(font,))
+    monkeypatch.setattr(measuring, "held_out", lambda *_: held)
+    monkeypatch.setattr(measuring, "_bandstand", lambda: Bandstand(band.load(carried_soundfont())))
+    (tmp_path / "two").mkdir()
+    folder = build_tiny_musicgen(tmp_path / "tiny-musicgen")
+    plan = Plan(steps=2, again=2, reconstructions=2, batch=2, crop=2.0)
+    sizes = Sizes(3, 1, 1, 2, 1, 1, 1, 8, 4, 3, 1, plan)
+    inputs = measuring.Inputs(tmp_path / "no-data", two_genres(tmp_path / "two"))
+    measuring.measure(str(folder), sizes, inputs, only=["sound", "odd cases"])
+    text = measuring.measure(
+        str(folder), sizes, inputs, only=["play my tune", "back me up", "time and harmony",
+                                          "genre", "words", "distance"]
+    )  # fmt: skip
+    assert (folder / "README.md").read_text().count(text) == 1
+    assert "Not measured this time: real clips, cost." in text
+    assert "no real clips" in text
+    assert "| Different takes of 3 seeds | **3.00** |" in text  # of the first run
+    assert "| whispered | 1 | " in text
+    for measure in ("score (a−f)/(c−f)", "chord fit", "Tempo", "Key", "Genre is told", "Fréchet"):
+        assert measure in text
+    with pytest.raises(BadRequest, match="back me up"):
+        measuring.measure(str(folder), sizes, inputs, only=["tune"])
 
 
 # --- the material ------------------------------------------------------------------------------

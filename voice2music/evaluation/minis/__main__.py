@@ -24,6 +24,9 @@ def main(
     pairs: Annotated[
         Path | None, typer.Option(help="Renders that the listener learns from; made if absent.")
     ] = None,
+    only: Annotated[
+        str, typer.Option(help="Phases to measure anew, comma-separated, beside earlier ones.")
+    ] = "",
     minutes: Annotated[
         float | None, typer.Option(help="Per model; no phase is begun after so many.")
     ] = None,
@@ -38,7 +41,14 @@ def main(
     torch.set_num_threads(threads)
     sizes = (QUICK if quick else WHOLE).with_wishes(voices, seeds)
     for name in models or ["mini-musicgen", "mini-audioldm"]:
-        typer.echo(measure(name, sizes, Inputs(data, pairs), minutes=minutes, dry=dry))
+        typer.echo(
+            measure(name, sizes, Inputs(data, pairs), only=_listed(only), minutes=minutes, dry=dry)
+        )
+
+
+def _listed(only: str) -> tuple[str, ...]:
+    """Names of phases, "cost, real clips"."""
+    return tuple(name.strip() for name in only.split(",") if name.strip())
 
 
 if __name__ == "__main__":

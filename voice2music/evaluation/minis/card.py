@@ -1,6 +1,6 @@
 """The generated part of a model card."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +8,8 @@ from pathlib import Path
 from voice2music import __version__
 from voice2music.checkpoints import Checkpoint
 from voice2music.dataset.shards import write_text
-from voice2music.evaluation.minis.lines import HEAD, Line
+from voice2music.evaluation.minis.lines import HEAD
+from voice2music.evaluation.minis.record import Phase
 from voice2music.evaluation.minis.sizes import Sizes
 
 BEGIN = "<!-- measured: begin (written by `make minis-report`) -->"
@@ -32,33 +33,44 @@ class Run:
     """How the numbers came about.
 
     Args:
-        minutes: that it took; `load`: of the machine when it began.
-        missing: phases that were not measured.
+        minutes: that the last run took; `load`: of the machine when it began.
     """
 
     checkpoint: Checkpoint
     sizes: Sizes
     minutes: float
     load: float
-    missing: tuple[str, ...] = ()
 
 
-def text(lines: Sequence[Line], odd: Sequence[str], run: Run) -> str:
-    """The generated part, in Markdown."""
+def text(found: Mapping[str, Phase], titles: Sequence[str], run: Run) -> str:
+    """The generated part, in Markdown.
+
+    Args:
+        found: by title; `titles`: of all phases in their order.
+    """
     sizes = run.sizes
     head = (
         f"Measured on {datetime.now(UTC).date().isoformat()} with voice2music {__version__} by "
-        f"`make minis-report`, in {run.minutes:.0f} minutes on a CPU on which "
+        f"`make minis-report`; the last run took {run.minutes:.0f} minutes on a CPU on which "
         f"{run.load:.1f} other processes were running when it began; weights "
         f"{run.checkpoint.sha256[:16]}. "
         f"All on the raw output of the network: from noise or tokens, no cascade, no finishing, "
         f"nothing rendered mixed in. At most 10 s of each voice; {sizes.voices} held-out "
-        f"synthetic voices × {sizes.seeds}, real clips × {sizes.real_seeds}."
+        f"synthetic voices × {sizes.seeds}, {_clips(found, sizes)}."
     )
-    left_out = [f"Not measured this time: {', '.join(run.missing)}.", ""] if run.missing else []
+    missing = [title for title in titles if title not in found]
+    phases = [found[title] for title in titles if title in found]
+    left_out = [f"Not measured this time: {', '.join(missing)}.", ""] if missing else []
+    odd = [row for phase in phases for row in phase.odd]
     cases = ["### Odd cases", "", *odd, ""] if odd else []
-    table = [HEAD, *(line.row() for line in lines)]
+    table = [HEAD, *(line.row() for phase in phases for line in phase.lines)]
     return "\n".join(["## Measured", "", head, "", *left_out, *table, "", *cases, NOTES])
+
+
+def _clips(found: Mapping[str, Phase], sizes: Sizes) -> str:
+    """Whether the real clips were there."""
+    there = "real clips" in found and found["real clips"].lines
+    return f"real clips × {sizes.real_seeds}" if there else "no real clips"
 
 
 def written(card: Path, part: str) -> None:

@@ -1,6 +1,7 @@
 """All measures of one model, the most telling first."""
 
 import functools
+import hashlib
 import logging
 import os
 import time
@@ -15,8 +16,8 @@ from voice2music.checkpoints import Checkpoint, cache_folder, locate
 from voice2music.dataset.shards import Pairs
 from voice2music.dataset.tunes import Tune, cleared_tunes
 from voice2music.engines.loading import load_engine
+from voice2music.errors import BadRequest
 from voice2music.evaluation.minis import card, cost, following, genres, soundness
-from voice2music.evaluation.minis.lines import Line
 from voice2music.evaluation.minis.listener import Listener
 from voice2music.evaluation.minis.material import (
     Bandstand,
@@ -29,6 +30,7 @@ from voice2music.evaluation.minis.material import (
     real,
     synthetic,
 )
+from voice2music.evaluation.minis.record import Phase, keep, kept
 from voice2music.evaluation.minis.schooling import CLIP, Lesson, lesson, schooled
 from voice2music.evaluation.minis.sizes import Sizes
 from voice2music.request import Request
@@ -55,7 +57,13 @@ class Inputs:
 
 
 def measure(
-    name: str, sizes: Sizes, inputs: Inputs, *, minutes: float | None = None, dry: bool = False
+    name: str,
+    sizes: Sizes,
+    inputs: Inputs,
+    *,
+    only: Sequence[str] = (),
+    minutes: float | None = None,
+    dry: bool = False,
 ) -> str:
     """Everything about one bundled model; written into its card and given back as Markdown.
 
@@ -63,27 +71,40 @@ def measure(
 
     Args:
         name: of the checkpoint, or its folder.
-        minutes: no phase is begun after so many; those left out are named on the card.
+        only: phases to be measured anew; of the others the card shows what an earlier run with the
+            same weights and sizes found. All where empty.
+        minutes: no phase is begun after so many; those that are missing are named on the card.
         dry: leave the card alone.
+    Raises:
+        BadRequest: there is no such phase.
     """
     started, load = time.monotonic(), os.getloadavg()[0]
-    checkpoint = locate(name)
-    model = _Model(name, checkpoint, sizes, inputs)
-    lines: list[Line] = []
-    missing = list(model.phases())
-    text = ""
-    for title, phase in model.phases().items():
+    model = _Model(name, locate(name), sizes, inputs)
+    phases = model.phases()
+    if unknown := set(only) - set(phases):
+        raise BadRequest(f"No phase is called {unknown}. There are: {', '.join(phases)}.")
+    record = _record(model.checkpoint, sizes)
+    found = kept(record) if only else {}
+    text = card.text(found, tuple(phases), card.Run(model.checkpoint, sizes, 0.0, load))
+    for title in only or phases:
         spent = (time.monotonic() - started) / 60
         if minutes is not None and spent > minutes:
             break
-        log.info("%s: %s", checkpoint.name, title)
-        lines += phase()
-        missing.remove(title)
-        done = card.Run(checkpoint, sizes, (time.monotonic() - started) / 60, load, tuple(missing))
-        text = card.text(lines, model.odd, done)
+        log.info("%s: %s", model.checkpoint.name, title)
+        found[title] = phases[title]()
+        keep(record, found)
+        spent = (time.monotonic() - started) / 60
+        text = card.text(found, tuple(phases), card.Run(model.checkpoint, sizes, spent, load))
         if not dry:
-            card.written(checkpoint.folder / "README.md", text)
+            card.written(model.checkpoint.folder / "README.md", text)
     return text
+
+
+def _record(checkpoint: Checkpoint, sizes: Sizes) -> Path:
+    """Where what was found is kept."""
+    text = f"{checkpoint.sha256} {sizes}"
+    name = f"report-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    return cache_folder() / "minis" / name
 
 
 class _Model:
@@ -93,21 +114,20 @@ class _Model:
         self.name, self.checkpoint = name, checkpoint
         self.sizes, self.inputs = sizes, inputs
         self.column = checkpoint.engine
-        self.odd: list[str] = []  # the table of odd cases
 
-    def phases(self) -> dict[str, Callable[[], list[Line]]]:
-        """What is measured, in this order."""
+    def phases(self) -> dict[str, Callable[[], Phase]]:
+        """What is measured, in this order: what needs a quiet machine comes last."""
         return {
             "play my tune": self._synthetic,
             "real clips": self._real,
             "back me up": self._backs,
-            "tempo, key and chords": self._time_and_key,
+            "time and harmony": self._time_and_key,
             "sound": self._sound,
-            "cost": lambda: cost.cost_lines(self.column, self.name),
             "genre": self._genre,
             "words": self._words,
             "distance": self._distance,
             "odd cases": self._odd,
+            "cost": self._cost,
         }
 
     @cached_property
@@ -176,45 +196,52 @@ class _Model:
             log.info("%d takes", len(out))
         return out
 
-    def _synthetic(self) -> list[Line]:
-        return following.tune_lines(
+    def _synthetic(self) -> Phase:
+        lines = following.tune_lines(
             "synthetic voices", self.takes, self.studio, self.takes, SCORE[self.column]
         )
+        return Phase(tuple(lines))
 
-    def _real(self) -> list[Line]:
+    def _real(self) -> Phase:
         if not self.clips:
-            return []
+            return Phase()
         pool = [*self.takes, *self.clips]
-        return following.tune_lines("real clips", self.clips, self.studio, pool, REAL_SCORE)
+        lines = following.tune_lines("real clips", self.clips, self.studio, pool, REAL_SCORE)
+        return Phase(tuple(lines))
 
-    def _backs(self) -> list[Line]:
-        return following.back_lines(self.backs, self.studio, self.takes)
+    def _backs(self) -> Phase:
+        return Phase(tuple(following.back_lines(self.backs, self.studio, self.takes)))
 
-    def _time_and_key(self) -> list[Line]:
-        return following.time_and_key_lines(self.takes, self.studio.bandstand, self.takes)
+    def _time_and_key(self) -> Phase:
+        bandstand = self.studio.bandstand
+        return Phase(tuple(following.time_and_key_lines(self.takes, bandstand, self.takes)))
 
-    def _sound(self) -> list[Line]:
+    def _sound(self) -> Phase:
         seeds = soundness.seeds_line(self.studio, self.jobs[0], self.sizes.same)
-        return [*soundness.sound_lines(self.everything), seeds]
+        return Phase((*soundness.sound_lines(self.everything), seeds))
 
-    def _genre(self) -> list[Line]:
+    def _genre(self) -> Phase:
         first = self.renders[: self.sizes.rebuilt]
         lines = genres.listener_lines(self.listener, first, self.rebuilt)
-        return [*lines, genres.genre_line(self.listener, self.everything, self.studio)]
+        return Phase((*lines, genres.genre_line(self.listener, self.everything, self.studio)))
 
-    def _words(self) -> list[Line]:
+    def _words(self) -> Phase:
         sizes = self.sizes
         lines = genres.swap_lines(self.listener, self.studio, self.takes[: sizes.swaps])
         if sizes.leads:
             lines.append(genres.lead_line(self.listener, self.studio, self.jobs[: sizes.leads]))
-        return [*lines, genres.tempo_line(self.studio, sizes.tempi)]
+        return Phase((*lines, genres.tempo_line(self.studio, sizes.tempi)))
 
-    def _distance(self) -> list[Line]:
-        return genres.frechet_lines(self.listener, self.everything, self.renders, self.rebuilt)
+    def _distance(self) -> Phase:
+        return Phase(
+            tuple(genres.frechet_lines(self.listener, self.everything, self.renders, self.rebuilt))
+        )
 
-    def _odd(self) -> list[Line]:
-        self.odd = soundness.odd_table(self.studio, self.takes, self.sizes.odd)
-        return []
+    def _odd(self) -> Phase:
+        return Phase(odd=tuple(soundness.odd_table(self.studio, self.takes, self.sizes.odd)))
+
+    def _cost(self) -> Phase:
+        return Phase(tuple(cost.cost_lines(self.column, self.name)))
 
 
 @functools.cache
