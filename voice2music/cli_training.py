@@ -12,7 +12,7 @@ Folder = Annotated[Path | None, typer.Option(help="Exported folder that it is bu
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="codec, musicgen, vae, vocoder, clap, audioldm.")],
+    model: Annotated[str, typer.Argument(help="One of the models named above.")],
     data: Annotated[Path, typer.Argument(help="Pairs, of `voice2music dataset make`.")],
     run: Annotated[Path, typer.Option(help="State, log and trials; a run goes on from it.")],
     out: Annotated[Path, typer.Option(help="Where the finished model goes.")],
@@ -22,6 +22,7 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="JSON of other sizes and settings, as training.json.")
     ] = None,
+    teacher: Folder = None,
     codec: Folder = None,
     vae: Folder = None,
     vocoder: Folder = None,
@@ -30,6 +31,10 @@ def train(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
 ) -> None:
     """Train a model, or go on with a run that was broken off.
+
+    For mini-musicgen: teacher; codec and spectra (--teacher); musicgen (--codec).
+
+    For mini-audioldm: vae; clap; vocoder and inverter (--vae); audioldm (--vae --vocoder --clap).
 
     Several processes or graphics cards: `accelerate launch -m voice2music train …`.
     """
@@ -42,7 +47,7 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     given = {"minutes": minutes, "steps": steps, "seed": seed}
-    built_on = {"codec": codec, "vae": vae, "vocoder": vocoder, "clap": clap}
+    built_on = {"teacher": teacher, "codec": codec, "vae": vae, "vocoder": vocoder, "clap": clap}
     with errors():
         folders = {name: path for name, path in built_on.items() if path is not None}
         asked = with_values(

@@ -7,6 +7,7 @@ never live.
 
 import copy
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,8 @@ class CodecConfig:
     commitment: float = 0.25
     log: float = 0.3
     convergence: float = 0.5
-    wave: float = 0.3
+    wave: float = 0.0
+    taught: float = 0.25
     rival_channels: int = 16
     rival_batch: int = 4
     judged: int = 16
@@ -187,6 +189,7 @@ class CodecTask:
         )
         lengths = np.array([row["music"]["count"] for row in self._train.rows], np.float64)
         self._odds = lengths / lengths.sum()
+        self._teacher = teacher
         codec, taught = new_codec(config, start), None
         if teacher is not None:
             from voice2music.training.teacher import load_teacher
@@ -220,6 +223,8 @@ class CodecTask:
         """The codec alone, in half precision, as `EncodecModel.from_pretrained` reads it."""
         codec: Any = copy.deepcopy(network.codec)
         codec.half().eval().save_pretrained(folder, max_shard_size=SHARD)
+        if self._teacher is not None:  # whoever makes tokens for training asks it
+            shutil.copytree(self._teacher / "teacher", folder / "teacher", dirs_exist_ok=True)
 
     def _crop(self, chance: np.random.Generator) -> NDArray[np.float32]:
         """A stretch of a piece, drawn again a few times where it is silent."""

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from voice2music.errors import BadRequest
-from voice2music.training import audioldm, clap, codec, inverter, musicgen, vae, vocoder
+from voice2music.training import (
+    audioldm,
+    clap,
+    codec,
+    inverter,
+    musicgen,
+    teacher,
+    token_spectra,
+    vae,
+    vocoder,
+)
 from voice2music.training.assembly import Sources
 from voice2music.training.task import Settings, Task
 
@@ -33,8 +43,22 @@ class Trainable:
     takes: tuple[str, ...] = ()
 
 
+def _teacher(
+    config: teacher.TeacherConfig, data: Path, folders: Folders, start: Path | None
+) -> Task:
+    if start is not None:
+        raise BadRequest("A teacher begins anew: with other tokens all the others begin anew too.")
+    return teacher.task(config, data)
+
+
 def _codec(config: codec.CodecConfig, data: Path, folders: Folders, start: Path | None) -> Task:
-    return codec.task(config, data, start)
+    return codec.task(config, data, start, folders.get("teacher"))
+
+
+def _spectra(
+    config: token_spectra.TokenSpectraConfig, data: Path, folders: Folders, start: Path | None
+) -> Task:
+    return token_spectra.task(config, data, folders["teacher"], start)
 
 
 def _musicgen(
@@ -69,15 +93,32 @@ def _audioldm(config: audioldm.Config, data: Path, folders: Folders, start: Path
 
 
 TRAINABLE = {
+    "teacher": Trainable(
+        teacher.TeacherConfig(),
+        Settings(minutes=8, warm_up=50, average=0.995, weight_decay=0.0, validations=1),
+        _teacher,
+    ),
     "codec": Trainable(
-        codec.CodecConfig(), Settings(minutes=40, average=0.998, weight_decay=0.0), _codec
+        codec.CodecConfig(rival_channels=0),
+        Settings(minutes=45, betas=(0.8, 0.99), average=0.998, weight_decay=0.0),
+        _codec,
+        takes=("teacher",),
+    ),
+    "spectra": Trainable(
+        token_spectra.TokenSpectraConfig(),
+        Settings(minutes=15, warm_up=50, average=0.995, weight_decay=0.0, validations=2),
+        _spectra,
+        needs=("teacher",),
     ),
     "musicgen": Trainable(
         musicgen.MusicgenConfig(), Settings(minutes=50), _musicgen, needs=("codec",)
     ),
     "vae": Trainable(vae.VaeConfig(), Settings(minutes=15, average=0.998, validations=2), _vae),
     "vocoder": Trainable(
-        vocoder.VocoderConfig(), Settings(minutes=30, average=0.998), _vocoder, takes=("vae",)
+        vocoder.VocoderConfig(),
+        Settings(minutes=30, betas=(0.8, 0.99), average=0.998, weight_decay=0.0),
+        _vocoder,
+        takes=("vae",),
     ),
     "inverter": Trainable(
         inverter.InverterConfig(), Settings(minutes=15, average=0.998), _inverter, takes=("vae",)
