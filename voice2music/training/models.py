@@ -172,9 +172,14 @@ def with_values(model: Trainable, file: Path | None, settings: Mapping[str, Any]
 
 
 def _changed(values: Any, changes: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """A dataclass with other values; JSON's lists are its tuples."""
-    return dataclasses.replace(values, **{key: _tuples(value) for key, value in changes.items()})
+    """A dataclass with other values; JSON's lists are its tuples, JSON's objects its parts."""
+    return dataclasses.replace(
+        values, **{key: _like(getattr(values, key, None), v) for key, v in changes.items()}
+    )
 
 
-def _tuples(value: Any) -> Any:  # noqa: ANN401
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _like(old: Any, value: Any) -> Any:  # noqa: ANN401
+    """A value out of JSON, of the kind that it takes the place of."""
+    if dataclasses.is_dataclass(old) and isinstance(value, dict):
+        return _changed(old, value)
+    return tuple(_like(None, each) for each in value) if isinstance(value, list) else value

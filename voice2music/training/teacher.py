@@ -168,6 +168,7 @@ class TeacherTask:
         real, _ = self._crops.draw(chance, self.config.batch, frames)
         return {"real": real, "seed": np.int64(chance.integers(2**31))}
 
+    @torch.no_grad()
     def validate(self, network: nn.Module, folder: Path) -> dict[str, float]:
         """What the tokens keep of log-mels and of the tune (phases by rounds)."""
         frames = round(self.config.judged_seconds * self.config.mel.rate / self.config.mel.hop)
@@ -216,7 +217,9 @@ def load_teacher(folder: Path) -> tuple[Teacher, EncodecModel]:
     codec = {k: tuple(v) if isinstance(v, list) else v for k, v in given.pop("codec").items()}
     teacher = Teacher(TeacherConfig(codec=CodecConfig(**codec), **given))
     teacher.load_state_dict(load_file(folder / FOLDER / WEIGHTS))
-    return teacher.eval(), EncodecModel.from_pretrained(folder, local_files_only=True)
+    return teacher.eval(), EncodecModel.from_pretrained(
+        folder, local_files_only=True, dtype=torch.float32
+    )
 
 
 def task(config: TeacherConfig, data: Path) -> TeacherTask:

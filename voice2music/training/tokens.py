@@ -126,7 +126,8 @@ def _listener(folder: Path, device: str) -> tuple[Callable[[Tensor], Tensor], En
         hop = codec.config.hop_length
         heard = teacher.to(device).latents
         return lambda samples: heard(_whole(samples, hop)), codec.eval().to(device)
-    codec = EncodecModel.from_pretrained(folder, local_files_only=True).eval().to(device)
+    codec = EncodecModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    codec = codec.eval().to(device)
     return lambda samples: codec.encoder(samples[:, None]), codec
 
 
