@@ -1,6 +1,7 @@
 """Training of MusicGen-Melody: crops of pairs as tokens, words and a heard tune."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,9 +26,10 @@ from transformers.models.musicgen_melody.configuration_musicgen_melody import (
 from voice2music.dataset.shards import Pairs
 from voice2music.engines.musicgen.format import OWN_FILE, Format
 from voice2music.engines.musicgen.rows import null_rows
+from voice2music.engines.musicgen.spectra import FOLDER as SPECTRA
 from voice2music.training.musicgen_judge import judged_takes
 from voice2music.training.musicgen_network import NOTHING, Batch, MusicgenNetwork, columns, fill
-from voice2music.training.musicgen_start import prepare
+from voice2music.training.musicgen_start import Known, prepare
 from voice2music.training.tokens import Piece, melody_of, pieces
 from voice2music.training.vocabulary import shaken, tempo_tokens, word_tokenizer
 
@@ -62,7 +64,7 @@ class MusicgenConfig:
     """
 
     width: int = 256
-    layers: int = 8
+    layers: int = 6
     heads: int = 4
     text_width: int = 192
     text_layers: int = 2
@@ -105,8 +107,10 @@ class MusicgenTask:
     def __init__(
         self, config: MusicgenConfig, data: Path, codec: Path, start: Path | None = None
     ) -> None:
-        self.config = config
-        self.codec = EncodecModel.from_pretrained(codec, local_files_only=True).eval()
+        self.config, self._codec_folder = config, codec
+        self.codec = EncodecModel.from_pretrained(
+            codec, local_files_only=True, dtype=torch.float32
+        ).eval()
         self._train, self._valid = Pairs(data, "train"), Pairs(data, "valid")
         rate = self.codec.config.sampling_rate / self.codec.config.hop_length
         self.form = _format(config, rate)
@@ -124,10 +128,20 @@ class MusicgenTask:
             self.model_config, emphasis(books, config.coarse), config.dropout
         )
         if start is None:
-            tempos = tempo_tokens(self.tokenizer)
-            prepare(self.network, self.window, config.text_length, tempos, config.aligned)
+            prepare(self.network, self.window, config.text_length, self._known(), config.aligned)
         else:
             _load(self.network, start)
+
+    def _known(self) -> Known:
+        """What the first weights are made from."""
+        layers = self.codec.quantizer.layers
+        size = self.codec.config.codebook_size
+        codes = np.concatenate([piece.codes for piece in self._pieces], axis=1)
+        return Known(
+            tempo_tokens(self.tokenizer),
+            torch.stack([layer.codebook.embed.detach() for layer in layers]),
+            torch.from_numpy(np.stack([np.bincount(book, minlength=size) for book in codes])),
+        )
 
     def batch(self, chance: Chance) -> Mapping[str, Any]:
         """Crops of one length out of random pieces, with words and tune, or without."""
@@ -270,6 +284,8 @@ class MusicgenTask:
             old.unlink()
         self.whole(network).half().save_pretrained(folder, max_shard_size=SHARD)
         self.tokenizer.save_pretrained(folder)
+        if (self._codec_folder / SPECTRA).is_dir():
+            shutil.copytree(self._codec_folder / SPECTRA, folder / SPECTRA, dirs_exist_ok=True)
         text = json.dumps(_own_file(self.form), indent=1)
         (folder / OWN_FILE).write_text(text + "\n", encoding="utf-8")
         text = json.dumps(asdict(self.config), indent=1)
