@@ -103,7 +103,10 @@ def free_port(host: str | None, wanted: int | None) -> int:
             for name in hosts:
                 _listen(name, port)
         except OSError as error:
-            problem = problem or f"Port {port} cannot be used: {error.strerror}."
+            reason, _, _ = str(error.strerror).partition(
+                " ("
+            )  # Python adds the address in brackets
+            problem = problem or f"Port {port} cannot be used: {reason}."
         else:
             return port
     raise BadRequest(
