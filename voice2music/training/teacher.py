@@ -179,9 +179,10 @@ class TeacherTask:
 
     def export(self, network: nn.Module, folder: Path) -> None:
         """The codec with its codebooks, and the teacher beside it."""
-        network.codec.eval().save_pretrained(folder)
+        trained: Any = network  # a module of modules, whatever it is wrapped in
+        trained.codec.eval().save_pretrained(folder)
         (folder / FOLDER).mkdir(exist_ok=True)
-        save_file(network.teacher.state_dict(), folder / FOLDER / WEIGHTS)
+        save_file(trained.teacher.state_dict(), folder / FOLDER / WEIGHTS)
         (folder / FOLDER / SIZES).write_text(json.dumps(asdict(self.config), indent=2) + "\n")
 
 
@@ -213,8 +214,10 @@ def judged(
 def load_teacher(folder: Path) -> tuple[Teacher, EncodecModel]:
     """The teacher, and the codec with its codebooks, that `TeacherTask.export` wrote."""
     sizes = json.loads((folder / FOLDER / SIZES).read_text("utf-8"))
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
-    codec = {k: tuple(v) if isinstance(v, list) else v for k, v in given.pop("codec").items()}
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
+    codec: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in given.pop("codec").items()
+    }
     teacher = Teacher(TeacherConfig(codec=CodecConfig(**codec), **given))
     teacher.load_state_dict(load_file(folder / FOLDER / WEIGHTS))
     return teacher.eval(), EncodecModel.from_pretrained(

@@ -72,7 +72,7 @@ class MelInverter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Every bin is corrected by what the bands over it lack, so that the network only has to
         know how a band's energy lies within it.
         """
-        made = (self(mel).exp() - QUIET).clamp(min=QUIET / 100)
+        made: Tensor = (self(mel).exp() - QUIET).clamp(min=QUIET / 100)
         heard, cover = mel.float().exp(), self.filters.sum(dim=0) + 1e-9
         for _ in range(self.config.corrections):
             lacking = heard / (made @ self.filters.T + 1e-7)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -107,5 +108,5 @@ def load_spectra(checkpoint: Path) -> TokenSpectra | None:
     return spectra.float().eval()
 
 
-def _tuples(values: Mapping[str, object]) -> dict[str, object]:
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
