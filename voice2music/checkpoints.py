@@ -271,8 +271,9 @@ def _how_to_get(name: str, entry: Entry | None) -> str:
     if entry.bundled:
         other = SUGGESTION[entry.engine]
         return (
-            f"The small built-in model '{entry.name}' is not part of this version yet; get "
-            f"{index()[other].hub} instead ({_size(index()[other])}, not for commercial use): "
+            f"The small built-in model '{entry.name}' is not in this copy of the program: take it "
+            f"from the repository's folder checkpoints/{entry.name}, or get {index()[other].hub} "
+            f"instead ({_size(index()[other])}, not for commercial use): "
             f"voice2music models fetch {other}"
         )
     return (

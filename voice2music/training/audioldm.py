@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from voice2music.engines.audioldm.layout import Layout
 from voice2music.engines.audioldm.melody import MelodyRows
 from voice2music.engines.audioldm.reading import diffusers_model
-from voice2music.engines.audioldm.spectrogram import MelSettings
+from voice2music.engines.spectrogram import MelSettings
 from voice2music.training.assembly import Sources, assembled
 from voice2music.training.audioldm_judge import Judge, losses_by_noise
 from voice2music.training.crops import MINI_MEL
@@ -55,6 +56,8 @@ class Config:
         music_share: share of words that are replaced by CLAP of the music itself.
         snr: the loss' weight is cut where signal to noise exceeds it (min-SNR; Hang et al., 2023);
             0 weights all noise levels alike.
+        noisier: power of the uniform share of diffusion time; below 1, more steps are spent on high
+            noise, where tune and genre are decided.
         judged: held-out pieces to make at validation; steps: to make them in.
     """
 
@@ -64,7 +67,7 @@ class Config:
     heads: int = 32
     clap: int = 128
     latent_channels: int = 8
-    rows: MelodyRows = field(default=MelodyRows())
+    rows: MelodyRows = field(default=MelodyRows(lines=4))
     mel: MelSettings = field(default=MINI_MEL)
     frames: tuple[int, ...] = (80, 80, 80, 160)
     batch_frames: int = 640
@@ -76,8 +79,9 @@ class Config:
     no_voice: float = 0.4
     music_share: float = 0.2
     snr: float = 0.0
-    judged: int = 6
-    steps: int = 16
+    noisier: float = 0.75
+    judged: int = 5
+    steps: int = 14
 
     @property
     def layout(self) -> Layout:
@@ -123,6 +127,20 @@ def network_of(config: Config) -> "UNet2DConditionModel":
     return unet
 
 
+@torch.no_grad()
+def with_inputs_of(config: Config, unet: "UNet2DConditionModel") -> "UNet2DConditionModel":
+    """The UNet, with the further inputs of `config`, if any; at first they change nothing."""
+    have, want = unet.config.in_channels, config.latent_channels + config.rows.channels
+    if have >= want:
+        return unet
+    wider = network_of(config)
+    weights = unet.state_dict()
+    known = weights["conv_in.weight"]
+    weights["conv_in.weight"] = functional.pad(known, (0, 0, 0, 0, 0, want - have))
+    wider.load_state_dict(weights)
+    return wider
+
+
 def scheduler_of() -> "DDIMScheduler":
     """AudioLDM's noise schedule, with v as what is predicted."""
     from diffusers import DDIMScheduler
@@ -159,7 +177,7 @@ class Denoiser(nn.Module):
 
         Args:
             batch: "latent" and unit Gaussian "noise" (B, C, T, F), "time" (B,), "clap" (B, 2 size),
-                "tune" (B, rows, T).
+                "tune" (B, rows, T, F).
         """
         error = self.errors(batch)
         high = batch["time"] >= 500
@@ -175,9 +193,8 @@ class Denoiser(nn.Module):
         clean, noise = batch["latent"].float(), batch["noise"]
         noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
         wanted = share.sqrt() * noise - (1 - share).sqrt() * clean
-        tune = batch["tune"][..., None].expand(-1, -1, -1, clean.shape[-1])
         v: Tensor = self.unet(
-            torch.cat([noisy, tune], dim=1),
+            torch.cat([noisy, batch["tune"]], dim=1),
             batch["time"],
             encoder_hidden_states=None,
             class_labels=batch["clap"],
@@ -225,7 +242,7 @@ class AudioLdmTask:
         """Losses by noise level with and without the right tune; takes that are listened to."""
         assert isinstance(network, Denoiser)
         chance = np.random.default_rng(0)
-        held_out = drawn(self._valid, self.config, min(self.config.frames), 32, chance, drop=False)
+        held_out = drawn(self._valid, self.config, min(self.config.frames), 16, chance, drop=False)
         tensors = {key: torch.as_tensor(value) for key, value in held_out.items()}
         out = losses_by_noise(network.errors, tensors)
         schedule = scheduler_of().config
@@ -251,7 +268,7 @@ def task(
         config: sizes; with `start` they must be that UNet's.
         data: folder of pairs.
         sources: exported folders of VAE and CLAP; the vocoder may come later.
-        start: an exported `unet/` folder to go on from.
+        start: an exported `unet/` folder to go on from; inputs that it does not know begin at zero.
         cache: folder for latents and vectors; None is `cache` inside `data`.
     """
     kept = cache or data / "cache"
@@ -262,7 +279,7 @@ def task(
     if start is None:
         unet = network_of(config)
     else:
-        unet = diffusers_model("UNet2DConditionModel", start, torch.float32)
+        unet = with_inputs_of(config, diffusers_model("UNet2DConditionModel", start, torch.float32))
     return AudioLdmTask(config, unet.train(), train, valid, sources)
 
 
@@ -287,7 +304,7 @@ def drawn(
     rows = [_row(cached, config, int(i), frames, chance, drop) for i in chosen]
     latents = np.stack([row[0] for row in rows])
     # One time from every equal part of the schedule: every step sees all noise levels.
-    times = (np.arange(count) + chance.random(count)) / count * 1000
+    times = ((np.arange(count) + chance.random(count)) / count) ** config.noisier * 1000
     return {
         "latent": latents,
         "noise": chance.standard_normal(latents.shape, np.float32),

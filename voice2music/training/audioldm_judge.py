@@ -18,8 +18,8 @@ from voice2music.engines.audioldm.inversion import load_inverter
 from voice2music.engines.audioldm.layout import Layout
 from voice2music.engines.audioldm.parts import Parts
 from voice2music.engines.audioldm.reading import diffusers_model, transformers_model
-from voice2music.engines.audioldm.spectrogram import MelSettings
 from voice2music.engines.base import Conditioning, Melody, Rendition, Settings
+from voice2music.engines.spectrogram import MelSettings
 from voice2music.evaluation.melody import melody_accuracy, moved_to_key, prominent_pitch_classes
 from voice2music.rhythm import steady
 from voice2music.styles import styles
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from diffusers.configuration_utils import FrozenDict
 
-TIMES = (100, 300, 500, 700, 900)
+TIMES = (200, 500, 800)
 Errors = Callable[[Mapping[str, Tensor]], Tensor]
 
 
 @torch.no_grad()
 def losses_by_noise(errors: Errors, batch: Mapping[str, Tensor]) -> dict[str, float]:
-    """Mean errors at five noise levels with the right tune, another piece's, and none.
+    """Mean errors at three noise levels with the right tune, another piece's, and none.
 
     Args:
         errors: of the rows of a batch, as `Denoiser.errors`.

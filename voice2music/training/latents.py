@@ -60,7 +60,7 @@ class Cached:
         latents, vectors = f"{key}-{_hash(*_files(vae))}", f"{key}-{_hash(*_files(clap))}"
         self.latents = _kept(cache / f"latents-{latents}.npy", lambda path: self._encode(vae, path))
         self.tunes = _kept(
-            cache / f"tunes-{key}-{_hash(str(rows))}.npy", lambda path: self._hear(path)
+            cache / f"lines-{key}-{_hash(str(rows))}.npy", lambda path: self._hear(path)
         )
         self.clap = _kept(cache / f"clap-{vectors}.npy", lambda path: self._embed(clap, path))
 
@@ -81,8 +81,8 @@ class Cached:
         return _part(self.latents, self._place(index, first, frames)).transpose(1, 0, 2)
 
     def tune(self, index: int, first: int, frames: int) -> NDArray[np.float32]:
-        """The tune's rows at the same frames, shape (C, frames)."""
-        return _part(self.tunes, self._place(index, first, frames)).T
+        """The tune's rows at the same frames, shape (C, frames, bins)."""
+        return _part(self.tunes, self._place(index, first, frames)).transpose(1, 0, 2)
 
     def words(self, index: int, chance: np.random.Generator) -> NDArray[np.float32]:
         """CLAP of one of a piece's captions, shape (size,)."""
@@ -121,13 +121,13 @@ class Cached:
         out.flush()
 
     def _hear(self, path: Path) -> None:
-        rate = frame_rate(self.mel)
-        shape = (int(self._heads[-1]), self.rows.channels)
+        rate, bins = frame_rate(self.mel), self.mel.bins // ALIGN
+        shape = (int(self._heads[-1]), self.rows.channels, bins)
         out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         for index in range(len(self.pairs)):
             heard = heard_melody(self.pairs, index)
-            channels = melody_channels(heard, self.frames(index), rate, 1, self.rows)
-            out[self._heads[index] : self._heads[index + 1]] = channels[:, :, 0].T
+            channels = melody_channels(heard, self.frames(index), rate, bins, self.rows)
+            out[self._heads[index] : self._heads[index + 1]] = channels.transpose(1, 0, 2)
         out.flush()
 
     def _embed(self, folder: Path, path: Path) -> None:
