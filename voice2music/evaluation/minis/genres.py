@@ -156,6 +156,8 @@ def frechet_lines(
     real = listener.hear([Clip(one.samples, RATE) for one in renders]).embeddings
     genres = [one.genre for one in renders]
     matched = real[_matched(asked, genres)]
+    if len(matched) < 2:  # few renders, and none of the asked genres among them
+        return []
     some = np.random.default_rng(1).permutation(len(real))
     half = max(2, min(len(takes), len(real) // 2))
     between = _between(real, genres)
