@@ -21,6 +21,7 @@ from voice2music.training import audioldm, clap
 from voice2music.training.assembly import Sources
 from voice2music.training.latents import Cached, heard_melody, towers
 from voice2music.training.loop import averaged, train
+from voice2music.training.plans import music_plan
 from voice2music.training.task import Settings as Run
 from voice2music.training.vae import VaeConfig, new_vae
 from voice2music.training.vocoder import VocoderConfig, new_vocoder
@@ -93,9 +94,11 @@ def test_kept_latents_are_what_the_engine_encodes(cached, data, checkpoint):
 
 
 def test_kept_tunes_are_the_engines_rows_of_what_was_heard(cached, data):
-    melody = heard_melody(Pairs(data, "train"), 4)
-    expected = melody_channels(melody, 64, 15.625, 24, TINY.rows)[:, 16:48]
+    pairs = Pairs(data, "train")
+    melody, plan = heard_melody(pairs, 4), music_plan(pairs.rows[4])
+    expected = melody_channels(melody, 64, 15.625, 24, TINY.rows, plan)[:, 16:48]
     assert expected[:12].sum() > 20
+    assert expected[TINY.rows.tune :].any()
     np.testing.assert_allclose(cached.tune(4, 16, 32), expected, atol=1e-3)
 
 
@@ -121,7 +124,9 @@ def test_conditions_are_left_out_as_often_as_it_says(cached):
         np.abs(batch["clap"][:, :16]).sum(1) > 0,
         np.abs(batch["clap"][:, 16:]).sum(1) > 0,
     )
-    tune = np.abs(batch["tune"]).sum((1, 2, 3)) > 0
+    own = TINY.rows.tune
+    tune = np.abs(batch["tune"][:, :own]).sum((1, 2, 3)) > 0
+    plan = np.abs(batch["tune"][:, own:]).sum((1, 2, 3)) > 0
     share = {
         "nothing": (~words & ~voice & ~tune).mean(),
         "words only": (words & ~voice & ~tune).mean(),
@@ -131,6 +136,8 @@ def test_conditions_are_left_out_as_often_as_it_says(cached):
     }
     expected = {"nothing": 0.2, "words only": 0.2, "tune only": 0.1, "no voice": 0.25, "all": 0.25}
     assert share == pytest.approx(expected, abs=0.03)
+    assert not plan[~words & ~voice & ~tune].any()
+    assert plan.mean() == pytest.approx(0.8 * (1 - config.no_plan), abs=0.03)
 
 
 def test_every_step_sees_all_noise_levels(task):

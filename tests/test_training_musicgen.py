@@ -28,7 +28,7 @@ from voice2music.dataset.shards import (
 from voice2music.engines.base import Conditioning, Melody, Part, Rendition, Settings
 from voice2music.engines.musicgen.loading import load
 from voice2music.engines.musicgen.loop import _columns, codebook_delays
-from voice2music.engines.musicgen.rows import melody_rows, null_rows
+from voice2music.engines.musicgen.rows import melody_rows, null_rows, plan_places
 from voice2music.harmony import Key
 from voice2music.notes import Note
 from voice2music.rhythm import steady
@@ -41,6 +41,7 @@ from voice2music.training.musicgen_network import (
     columns,
 )
 from voice2music.training.musicgen_start import LOOKS
+from voice2music.training.plans import music_plan
 from voice2music.training.task import Settings as Run
 from voice2music.training.tokens import encoded, melody_of
 from voice2music.training.vocabulary import shaken, tempo_tokens, word_tokenizer
@@ -88,6 +89,9 @@ def data(tmp_path_factory):
         rows.append({
             "id": f"piece-{index}", "split": "train" if index < 4 else "valid",
             "genre": "disco", "role": "tune", "tempo": 120.0, "seconds": seconds,
+            "beats": np.arange(0, seconds + 0.5, 0.5).tolist(),
+            "bars": {"beats": 4, "downbeat": 0},
+            "chords": [[0.0, 2.0, "C"], [2.0, seconds, "G7"]],
             "captions": [f"{word}, piece {index}" for word in WORDS],
             "heard": {"notes": [[float(i), i + 0.9, 60 + index + i] for i in range(3)]},
             "music": place,
@@ -165,7 +169,9 @@ def test_the_rows_of_a_window_are_those_that_the_engine_makes(task, data):
     pairs = Pairs(data, "train")
     form = task.form.row_format(task.window)
     for start in (0, 13, 60):
-        engine = melody_rows(melody_of(pairs, 1), form, start / task.form.melody_frame_rate)
+        at = start / task.form.melody_frame_rate
+        engine = melody_rows(melody_of(pairs, 1), form, at, music_plan(pairs.rows[1]))
+        assert engine[:, plan_places(form.rows)].any()
         assert np.abs(engine - task._pieces[1].rows_from(start, task.window)).max() < 0.003
     assert np.array_equal(task._nothing, null_rows(form))
 
@@ -178,10 +184,13 @@ def test_a_batch_is_drawn_from_its_chance_alone_and_leaves_out_as_often_as_asked
     assert all(np.array_equal(one[key], two[key]) for key in one)
     batches = [task.batch(np.random.default_rng(i)) for i in range(300)]
     no_text = np.concatenate([batch["has_text"] == 0 for batch in batches])
-    no_tune = np.concatenate([(b["rows"] == task._nothing).all(axis=(1, 2)) for b in batches])
+    rows = np.concatenate([batch["rows"] for batch in batches])
+    no_tune = (rows[..., :20] == task._nothing[:, :20]).all(axis=(1, 2))
+    no_plan = (rows[..., 20:] == 0).all(axis=(1, 2))
     assert no_text.mean() == pytest.approx(0.13, abs=0.04)
     assert no_tune.mean() == pytest.approx(0.15, abs=0.04)
-    assert (no_text & no_tune).mean() == pytest.approx(0.1, abs=0.035)
+    assert no_plan.mean() == pytest.approx(0.1 + 0.9 * 0.15, abs=0.045)
+    assert (no_text & no_tune & no_plan).mean() == pytest.approx(0.1, abs=0.035)
 
 
 def test_past_the_end_of_a_piece_there_is_nothing_to_learn(task):
@@ -279,7 +288,7 @@ def test_heads_begin_by_looking_at_the_melody_of_the_same_time(data, codec):
 def looked(task: MusicgenTask) -> torch.Tensor:
     """Attention weights of the first layer on random tokens, (batch, heads, queries, keys)."""
     chance = np.random.default_rng(0)
-    rows = np.zeros((2, task.window, 20), np.float32)
+    rows = np.zeros((2, task.window, 48), np.float32)
     rows[:, np.arange(task.window), chance.integers(12, size=task.window)] = 1
     example = task._example(task._pieces[0], 0, task.window, [5, 6, 1])
     batch = tensors({key: np.stack([value] * 2) for key, value in example.items()})

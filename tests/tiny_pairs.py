@@ -76,6 +76,9 @@ def _row(
         "lead": "Flute" if role == "tune" else None,
         "tempo": tempo,
         "seconds": SECONDS,
+        "beats": np.arange(0, SECONDS + 60 / tempo, 60 / tempo).tolist(),
+        "bars": {"beats": 4, "downbeat": 0},
+        "chords": [[0.0, half, "C"], [half, SECONDS, "Am"]],
         "captions": [f"{genre}, {words[role]}, {tempo:.0f} BPM, C major", f"{genre} music"],
         "heard": {
             "key": "C major",

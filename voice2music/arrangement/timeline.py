@@ -185,6 +185,11 @@ def barred(grid: Grid, style: Style) -> Grid:
     return rebarred(grid, 4) if grid.beats_per_bar == 2 else grid
 
 
+def played_grid(grid: Grid, style: Style) -> Grid:
+    """The beats and bars that the style plays for a voice's."""
+    return at_pace(barred(grid, style), style)
+
+
 def pace(grid: Grid, style: Style) -> float:
     """Beats of the style per beat of the voice: 1, or 2 or 1/2 where the tempo is far outside."""
     low, high = style.tempo_range

@@ -53,6 +53,7 @@ class Config:
         nothing, words_only, tune_only: shares of a batch for which all is left out, or all but
             the words, or all but tune and voice.
         no_voice: share of the rest for which the voice's sound is left out.
+        no_plan: share of those with words or tune that are given no beats and chords.
         music_share: share of words that are replaced by CLAP of the music itself.
         snr: the loss' weight is cut where signal to noise exceeds it (min-SNR; Hang et al., 2023);
             0 weights all noise levels alike.
@@ -67,7 +68,7 @@ class Config:
     heads: int = 32
     clap: int = 128
     latent_channels: int = 8
-    rows: MelodyRows = field(default=MelodyRows(lines=4))
+    rows: MelodyRows = field(default=MelodyRows(lines=4, plan=True))
     mel: MelSettings = field(default=MINI_MEL)
     frames: tuple[int, ...] = (80, 80, 80, 160)
     batch_frames: int = 640
@@ -77,6 +78,7 @@ class Config:
     words_only: float = 0.1
     tune_only: float = 0.05
     no_voice: float = 0.4
+    no_plan: float = 0.15
     music_share: float = 0.2
     snr: float = 0.0
     noisier: float = 0.75
@@ -341,8 +343,11 @@ def _left_out(
     case = chance.random()
     if case < config.nothing:
         return 0 * tune, 0 * words, 0 * voice
+    if chance.random() < config.no_plan:
+        tune[config.rows.tune :] = 0
     if case < config.nothing + config.words_only:
-        return 0 * tune, words, 0 * voice
+        tune[: config.rows.tune] = 0
+        return tune, words, 0 * voice
     if case < config.nothing + config.words_only + config.tune_only:
         return tune, 0 * words, 0 * voice
     return tune, words, 0 * voice if chance.random() < config.no_voice else voice

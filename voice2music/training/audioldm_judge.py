@@ -21,10 +21,10 @@ from voice2music.engines.audioldm.reading import diffusers_model, transformers_m
 from voice2music.engines.base import Conditioning, Melody, Rendition, Settings
 from voice2music.engines.spectrogram import MelSettings
 from voice2music.evaluation.melody import melody_accuracy, moved_to_key, prominent_pitch_classes
-from voice2music.rhythm import steady
 from voice2music.styles import styles
 from voice2music.training.assembly import Sources
 from voice2music.training.latents import heard_melody, towers
+from voice2music.training.plans import music_chords, music_grid
 from voice2music.training.sounding import griffin_lim
 
 if TYPE_CHECKING:
@@ -144,9 +144,9 @@ class Judge:
             genre=row["genre"],
             text=row["captions"][0],
             seconds=seconds,
-            grid=steady(row["heard"]["tempo"], seconds),
+            grid=music_grid(row),
             key=parse_key(row["heard"]["key"]),
-            chords=(),
+            chords=music_chords(row),
             melody=melody,
             role=row["role"],
             voice=Clip(self._pairs.voice(index, 0.0, seconds), row["voice"]["rate"]),

@@ -25,6 +25,7 @@ from voice2music.engines.base import Melody
 from voice2music.engines.spectrogram import MelSettings, log_mel
 from voice2music.notes import Note
 from voice2music.training.clap import load
+from voice2music.training.plans import music_plan
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -81,7 +82,7 @@ class Cached:
         return _part(self.latents, self._place(index, first, frames)).transpose(1, 0, 2)
 
     def tune(self, index: int, first: int, frames: int) -> NDArray[np.float32]:
-        """The tune's rows at the same frames, shape (C, frames, bins)."""
+        """The rows of tune and plan at the same frames, shape (C, frames, bins)."""
         return _part(self.tunes, self._place(index, first, frames)).transpose(1, 0, 2)
 
     def words(self, index: int, chance: np.random.Generator) -> NDArray[np.float32]:
@@ -125,8 +126,8 @@ class Cached:
         shape = (int(self._heads[-1]), self.rows.channels, bins)
         out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         for index in range(len(self.pairs)):
-            heard = heard_melody(self.pairs, index)
-            channels = melody_channels(heard, self.frames(index), rate, bins, self.rows)
+            heard, plan = heard_melody(self.pairs, index), music_plan(self.pairs.rows[index])
+            channels = melody_channels(heard, self.frames(index), rate, bins, self.rows, plan)
             out[self._heads[index] : self._heads[index + 1]] = channels.transpose(1, 0, 2)
         out.flush()
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import (
     AutoTokenizer,
     EncodecModel,
@@ -24,9 +25,11 @@ from transformers.models.musicgen_melody.configuration_musicgen_melody import (
 )
 
 from voice2music.dataset.shards import Pairs
+from voice2music.engines.musicgen.engine import About, MusicGen
 from voice2music.engines.musicgen.format import OWN_FILE, Format
-from voice2music.engines.musicgen.rows import null_rows
+from voice2music.engines.musicgen.rows import null_rows, plan_places
 from voice2music.engines.musicgen.spectra import FOLDER as SPECTRA
+from voice2music.engines.musicgen.spectra import load_spectra
 from voice2music.training.musicgen_judge import judged_takes
 from voice2music.training.musicgen_network import NOTHING, Batch, MusicgenNetwork, columns, fill
 from voice2music.training.musicgen_start import Known, prepare
@@ -35,7 +38,7 @@ from voice2music.training.vocabulary import shaken, tempo_tokens, word_tokenizer
 
 Chance = np.random.Generator
 
-ROWS: Final = ("chroma", "octave", "onset", "voicing")
+ROWS: Final = ("chroma", "octave", "onset", "voicing", "beat", "chord", "bass")
 SHARD: Final = "14MB"  # of exported weights
 
 
@@ -52,7 +55,8 @@ class MusicgenConfig:
         shortest: seconds of the shortest crops.
         whole: share of batches whose crops fill the window; the others are shorter.
         first, last: share of crops that begin with their piece, and that end with it.
-        no_text_no_tune, no_text, no_tune: share of crops without.
+        no_text_no_tune, no_text, no_tune: share of crops without; the first are given nothing.
+        no_plan: share of the rest without beats and chords.
         lost, strange: share of words lost and unknown words thrown in, where a text is shaken.
         shaken: share of texts that are.
         noise: share of past tokens, and of past frames, that are exchanged for random ones.
@@ -78,6 +82,7 @@ class MusicgenConfig:
     no_text_no_tune: float = 0.1
     no_text: float = 0.03
     no_tune: float = 0.05
+    no_plan: float = 0.15
     shaken: float = 0.4
     lost: float = 0.15
     strange: float = 0.15
@@ -120,6 +125,7 @@ class MusicgenTask:
         texts = (text for piece in self._pieces for text in piece.captions)
         self.tokenizer = _tokenizer(start) if start else word_tokenizer(texts)
         self._nothing = null_rows(self.form.row_format(self.window))
+        self._plan = plan_places(self.form.rows)
         self.model_config = _model_config(
             config, self.codec, self.tokenizer, self.form, self.window
         )
@@ -128,7 +134,15 @@ class MusicgenTask:
             self.model_config, emphasis(books, config.coarse), config.dropout
         )
         if start is None:
-            prepare(self.network, self.window, config.text_length, self._known(), config.aligned)
+            tune_rows = self.form.row_format(1).size - len(self._plan)
+            prepare(
+                self.network,
+                self.window,
+                config.text_length,
+                self._known(),
+                tune_rows,
+                config.aligned,
+            )
         else:
             _load(self.network, start)
 
@@ -171,6 +185,7 @@ class MusicgenTask:
             text,
             has_text=left_out not in (0, 1),
             has_tune=left_out not in (0, 2),
+            has_plan=left_out != 0 and chance.random() >= config.no_plan,
         )
 
     def _example(
@@ -182,6 +197,7 @@ class MusicgenTask:
         *,
         has_text: bool = True,
         has_tune: bool = True,
+        has_plan: bool = True,
     ) -> dict[str, NDArray[Any]]:
         """One window, from codec frame `start` on; codes past the end are `NOTHING`."""
         codes = np.full((len(piece.codes), frames), NOTHING, np.int64)
@@ -191,9 +207,12 @@ class MusicgenTask:
         text = text[: length - 1] + text[-1:] if len(text) > length else text
         tokens = np.full(length, self.tokenizer.pad_token_id, np.int64)
         tokens[: len(text)] = text
+        known = piece.rows_from(start, self.window)
+        rows = known if has_tune else self._nothing.copy()
+        rows[:, self._plan] = known[:, self._plan] if has_plan else 0.0
         return {
             "codes": codes,
-            "rows": piece.rows_from(start, self.window) if has_tune else self._nothing,
+            "rows": rows,
             "text": tokens,
             "text_mask": (np.arange(length) < len(text)).astype(np.float32),
             "has_text": np.array(has_text, np.float32),
@@ -221,16 +240,22 @@ class MusicgenTask:
 
     @torch.no_grad()
     def _cross_entropies(self, network: MusicgenNetwork, count: int = 32) -> dict[str, float]:
-        """Of the same windows with words and tune, with another's tune, without words or tune."""
+        """Of the same windows with all that is known, and without some of it."""
         batches = self._judged_batches(count)
         kinds = {"cross_entropy": (1.0, 0), "other_tune": (1.0, 1), "no_tune": (1.0, 2),
-                 "no_text": (0.0, 0)}  # fmt: skip
+                 "no_plan": (1.0, 3), "no_text": (0.0, 0)}  # fmt: skip
         totals: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
         for batch in batches:
             _, targets = columns(batch["codes"], 0)
             inputs, _ = columns(batch["codes"], network.decoder.config.pad_token_id)
             nothing = torch.from_numpy(self._nothing).to(batch["rows"]).expand_as(batch["rows"])
-            tunes = (batch["rows"], batch["rows"].roll(1, 0), nothing)
+            known = batch["rows"]
+            tunes = (
+                known,
+                self._planned(known.roll(1, 0), known),
+                self._planned(nothing, known),
+                self._planned(known, nothing),
+            )
             for kind, (words, tune) in kinds.items():
                 given = batch | {"rows": tunes[tune], "has_text": words * batch["has_text"]}
                 hidden = network.hidden(network.prefix(given), inputs)
@@ -239,6 +264,12 @@ class MusicgenTask:
         out = {kind: round(float(mean.mean()), 4) for kind, mean in means.items()}
         books = enumerate(means["cross_entropy"])
         return out | {f"book_{k}": round(float(loss), 4) for k, loss in books}
+
+    def _planned(self, tune: Tensor, plan: Tensor) -> Tensor:
+        """The tune's rows of one with the plan's of another."""
+        rows = tune.clone()
+        rows[..., self._plan] = plan[..., self._plan]
+        return rows
 
     def _judged_batches(self, count: int) -> list[Batch]:
         """The same windows at every validation: from the middle of held-out pieces."""
@@ -266,10 +297,14 @@ class MusicgenTask:
         tune = tune[:: max(1, len(tune) // self.config.judged)][: self.config.judged]
         melodies = [melody_of(self._valid, i) for i in tune]
         rows = [self._valid.rows[i] for i in tune]
-        model = self.whole(network)
-        return judged_takes(
-            model, self.tokenizer, self.form, rows, melodies, self.config.window_seconds, folder
+        engine = MusicGen(
+            self.whole(network),
+            self.tokenizer,
+            self.form,
+            About("in training", "", "MIT", True),
+            spectra=load_spectra(self._codec_folder),
         )
+        return judged_takes(engine, rows, melodies, self.config.window_seconds, folder)
 
     def whole(self, network: nn.Module) -> MusicgenMelodyForConditionalGeneration:
         """The whole model, in evaluation mode on the processor, in single precision."""
@@ -386,9 +421,12 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _load(network: nn.Module, folder: Path) -> None:
-    """Exported weights, all but the codec's."""
+    """Exported weights, all but the codec's; rows that they do not know begin at zero."""
     model = MusicgenMelodyForConditionalGeneration.from_pretrained(
         folder, local_files_only=True, dtype=torch.float32
     )
-    state = model.state_dict()
-    network.load_state_dict({k: v for k, v in state.items() if not k.startswith("audio_encoder.")})
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith("audio_encoder.")}
+    name = "audio_enc_to_dec_proj.weight"
+    missing = network.state_dict()[name].shape[1] - state[name].shape[1]
+    state[name] = functional.pad(state[name], (0, missing))
+    network.load_state_dict(state)

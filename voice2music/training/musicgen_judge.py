@@ -5,23 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import MusicgenMelodyForConditionalGeneration, PreTrainedTokenizerFast
 
 from voice2music.clip import Clip, write
 from voice2music.engines.base import Conditioning, Melody, Rendition, Settings
-from voice2music.engines.musicgen.engine import About, MusicGen
-from voice2music.engines.musicgen.format import Format
+from voice2music.engines.musicgen.engine import MusicGen
 from voice2music.evaluation.melody import melody_accuracy, prominent_pitch_classes
 from voice2music.harmony import Key
-from voice2music.rhythm import steady
+from voice2music.training.plans import music_chords, music_grid
 
-PLAIN = Key(0, "major", 0.0)  # the engine reads key and tempo out of the words
+PLAIN = Key(0, "major", 0.0)  # the engine reads the key out of the words
 
 
 def judged_takes(
-    model: MusicgenMelodyForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    form: Format,
+    engine: MusicGen,
     rows: Sequence[dict[str, Any]],
     melodies: Sequence[Melody],
     seconds: float,
@@ -35,7 +31,6 @@ def judged_takes(
     Returns:
         "melody": mean accuracy; "melody_floor": against every other tune; "loudness": mean dB.
     """
-    engine = MusicGen(model, tokenizer, form, About("in training", "", "MIT", True))
     own, other, level = [], [], []
     for index, (row, melody) in enumerate(zip(rows, melodies, strict=True)):
         music = take(engine, row, melody, min(seconds, row["seconds"]), seed=index)
@@ -57,9 +52,9 @@ def take(engine: MusicGen, row: dict[str, Any], melody: Melody, seconds: float, 
         genre=row["genre"],
         text=row["captions"][0],
         seconds=seconds,
-        grid=steady(row["tempo"], seconds),
+        grid=music_grid(row),
         key=PLAIN,
-        chords=(),
+        chords=music_chords(row),
         melody=melody,
         role=row["role"],
     )

@@ -126,12 +126,14 @@ def prepare(
     melody_frames: int,
     text_length: int,
     known: Known,
+    tune_rows: int,
     aligned: bool = True,
 ) -> None:
     """Give a network its first weights.
 
     Args:
         melody_frames, text_length: positions before the tokens, in this order.
+        tune_rows: the first of the melody's rows, which heads hand on from the beginning.
         aligned: with the heads described above; without them for comparison.
     Raises:
         ValueError: the decoder is too narrow for the melody rows.
@@ -145,7 +147,7 @@ def prepare(
     if not aligned:
         return
     layers = network.decoder.model.decoder.layers
-    plan = _planned(network)
+    plan = _planned(network, tune_rows)
     _clear(network, plan)
     rows = torch.arange(len(plan.tune))
     network.audio_enc_to_dec_proj.weight[plan.tune, rows] = ROW
@@ -155,7 +157,7 @@ def prepare(
         layer.self_attn_layer_norm.bias[plan.phases] = 1 / plan.spread
         for head, look in enumerate(looks[: layer.self_attn.num_heads]):
             _look(layer.self_attn, head, look, plan, starts[look.at] - look.shift)
-    plan = _planned(network)
+    plan = _planned(network, tune_rows)
     for head in range(CARRIERS):
         _carry(layers[0].self_attn, head, plan)
 
@@ -218,9 +220,9 @@ def _expect(network: MusicgenNetwork, counts: Tensor) -> None:
         head.weight[:, still] = logs - logs.mean()
 
 
-def _planned(network: MusicgenNetwork) -> _Plan:
+def _planned(network: MusicgenNetwork, rows: int) -> _Plan:
     decoder = network.decoder.model.decoder
-    width, rows = decoder.config.hidden_size, network.audio_enc_to_dec_proj.in_features
+    width = decoder.config.hidden_size
     half = width // 2
     moving = math.ceil(-math.log(CALM) * (half - 1) / math.log(10_000))
     if rows + STILL > half - moving:

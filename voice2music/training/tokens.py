@@ -24,6 +24,7 @@ from voice2music.engines.base import Melody
 from voice2music.engines.musicgen.format import Format
 from voice2music.engines.musicgen.rows import melody_rows
 from voice2music.notes import Note
+from voice2music.training.plans import music_plan
 from voice2music.training.teacher import FOLDER as TEACHER
 from voice2music.training.teacher import load_teacher
 
@@ -151,7 +152,8 @@ def _fingerprint(codec: Path) -> str:
 
 
 def _rows(pairs: Pairs, index: int, form: Format, frames: int) -> NDArray[np.uint8]:
-    rows = melody_rows(melody_of(pairs, index), form.row_format(frames))
+    plan = music_plan(pairs.rows[index])
+    rows = melody_rows(melody_of(pairs, index), form.row_format(frames), plan=plan)
     return np.round(255 * rows).astype(np.uint8)
 
 

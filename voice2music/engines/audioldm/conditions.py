@@ -18,6 +18,7 @@ from voice2music.engines.audioldm.melody import melody_channels
 from voice2music.engines.audioldm.parts import Parts
 from voice2music.engines.audioldm.sampling import Branch
 from voice2music.engines.base import Conditioning, Settings
+from voice2music.engines.plan import plan_of
 
 USUAL = 0.7  # faithful at which the tune is guided as strongly as the words
 
@@ -88,11 +89,17 @@ def _fused(parts: Parts, words: Tensor | None, voice: Tensor | None, share: floa
 
 
 def _rows(parts: Parts, given: Conditioning | None, frames: int) -> Tensor:
-    """The melody channels, shape (C, frames, bins); C is 0 where the UNet has none."""
+    """The channels of tune and plan, shape (C, frames, bins); C is 0 where the UNet has none."""
     bins = parts.mel.bins // parts.shrink
     device = parts.vae.device
     if parts.layout.melody is None:
         return torch.zeros(0, frames, bins, device=device)
-    melody = given.melody if given else None
-    rows = melody_channels(melody, frames, parts.frame_rate, bins, parts.layout.melody)
+    rows = melody_channels(
+        given.melody if given else None,
+        frames,
+        parts.frame_rate,
+        bins,
+        parts.layout.melody,
+        plan_of(given) if given else None,
+    )
     return torch.from_numpy(rows).to(device)

@@ -3,19 +3,22 @@
 CLAP gives one vector for a whole clip, which cannot carry a tune. These rows can: they run at the
 latent's frame rate.
 
-Rows, in this order (C = 14 + octaves + 2 lines):
+Rows, in this order (C = 14 + octaves + 2 lines, and 4 + 2 lines of the plan):
     0-11    pitch class: the share of the frame in which it is sung (1 inside a held note)
     12-     octave, from `lowest` upwards, likewise
     then    onset: 1 where a note begins
     then    voicing: 1 sung, -1 rest
     then    lines: where in frequency the pitch class lies, in every octave
-    last    lines: where the sung note and its harmonics lie
+    then    lines: where the sung note and its harmonics lie
+    last    the plan of the accompaniment (`engines.plan`), if a checkpoint has it: beats, lines
+            where the tones of the chord lie in every octave, lines of its lowest note and its
+            harmonics
 The lines, if a checkpoint has them, differ from frequency bin to frequency bin: a bin's rows are
 the mel bands within it. All other rows are the same over the bins. Convolutions, which are the same
 everywhere, must first find out where they are to make use of those; lines they need only follow.
 
-All rows are 0 where no melody is given, which a rest (voicing -1) is not; training drops the
-melody by the same zeros, and guidance uses them.
+All rows of the melody are 0 where none is given, which a rest (voicing -1) is not, and all rows of
+the plan where there is none; training drops both by the same zeros, and guidance uses them.
 """
 
 from collections.abc import Sequence
@@ -26,10 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice2music.engines.base import Melody
+from voice2music.engines.plan import BEAT_ROWS, Plan, beat_rows, chord_rows
 from voice2music.pitch import HOP
 
 NOTES = 128  # of MIDI
 HARMONICS = 12
+BASS = 36  # C2: the bass lines are drawn in the octave that begins there
 
 
 @dataclass(frozen=True)
@@ -41,18 +46,22 @@ class MelodyRows:
         octaves: number of octave rows; notes beyond them count to the nearest one.
         lines: mel bands in a latent bin, each with two rows of lines; 0 is no lines.
         fmax: Hz at which the mel bands end.
+        plan: with the plan's rows, which need lines.
     """
 
     lowest: int = 36
     octaves: int = 5
     lines: int = 0
     fmax: float = 8_000.0
+    plan: bool = False
 
     def __post_init__(self) -> None:
         if self.lowest % 12 != 0 or self.octaves < 1:
             raise ValueError(f"octave rows begin at a C and there is at least one, got {self}")
         if self.lines < 0 or self.fmax <= 0:
             raise ValueError(f"there cannot be fewer than no lines, got {self}")
+        if self.plan and not self.lines:
+            raise ValueError(f"the plan's chords are drawn as lines, got {self}")
 
     @property
     def flat(self) -> int:
@@ -60,15 +69,25 @@ class MelodyRows:
         return 12 + self.octaves + 2
 
     @property
+    def tune(self) -> int:
+        """Number of rows of the tune; they come before the plan's."""
+        return self.flat + 2 * self.lines
+
+    @property
     def channels(self) -> int:
         """Number of rows, C."""
-        return self.flat + 2 * self.lines
+        return self.tune + (BEAT_ROWS + 2 * self.lines if self.plan else 0)
 
 
 def melody_channels(
-    melody: Melody | None, frames: int, frame_rate: float, bins: int, rows: MelodyRows
+    melody: Melody | None,
+    frames: int,
+    frame_rate: float,
+    bins: int,
+    rows: MelodyRows,
+    plan: Plan | None = None,
 ) -> NDArray[np.float32]:
-    """The tune as UNet input channels, shape (C, frames, bins).
+    """Tune and plan as UNet input channels, shape (C, frames, bins).
 
     Args:
         melody: the tune; None gives zeros, "no melody given".
@@ -76,9 +95,20 @@ def melody_channels(
         frame_rate: latent frames per second.
         bins: latent frequency bins.
         rows: the layout.
+        plan: of the accompaniment; None gives zeros.
     """
-    if melody is None:
-        return np.zeros((rows.channels, frames, bins), np.float32)
+    out = np.zeros((rows.channels, frames, bins), np.float32)
+    if melody is not None:
+        out[: rows.tune] = _tune_channels(melody, frames, frame_rate, bins, rows)
+    if rows.plan and plan is not None:
+        out[rows.tune :] = _plan_channels(plan, np.arange(frames) / frame_rate, bins, rows)
+    return out
+
+
+def _tune_channels(
+    melody: Melody, frames: int, frame_rate: float, bins: int, rows: MelodyRows
+) -> NDArray[np.float32]:
+    """Rows of the tune, shape (tune, frames, bins)."""
     flat = np.zeros((rows.flat, frames), np.float32)
     shares = _shares(melody.midi, frames, frame_rate)
     for note in np.flatnonzero(shares.any(axis=1)):
@@ -91,6 +121,22 @@ def melody_channels(
     if not rows.lines:
         return wide
     return np.concatenate([wide, _lines(shares, bins, rows)])
+
+
+def _plan_channels(
+    plan: Plan, times: NDArray[np.float64], bins: int, rows: MelodyRows
+) -> NDArray[np.float32]:
+    """Rows of the plan, shape (4 + 2 lines, frames, bins)."""
+    chord, bass = chord_rows(plan, times)
+    bands = bins * rows.lines
+    tones = octave_lines(bands, rows.fmax)[:12]
+    roots = harmonic_lines(bands, rows.fmax)[BASS : BASS + 12]
+    beats = np.repeat(beat_rows(plan, times).T[:, :, None], bins, axis=2)
+    lines = [
+        drawn.T.reshape(bins, rows.lines, -1).transpose(1, 2, 0)
+        for drawn in ((chord[:, :, None] * tones).max(axis=1), bass @ roots)
+    ]
+    return np.concatenate([beats, *lines])
 
 
 def _shares(midi: NDArray[np.float32], frames: int, frame_rate: float) -> NDArray[np.float32]:

@@ -35,6 +35,7 @@ from voice2music.engines.musicgen.loop import (
 from voice2music.engines.musicgen.rows import melody_rows, null_rows
 from voice2music.engines.musicgen.sounding import PieceSounder
 from voice2music.engines.musicgen.spectra import TokenSpectra
+from voice2music.engines.plan import plan_of
 from voice2music.errors import BadRequest, Cancelled, TooLong
 from voice2music.request import LONGEST
 
@@ -212,7 +213,7 @@ class MusicGen:
         if self._chroma == "plain" and asked.voice is not None:
             tune = self._plain_rows(asked.voice, start, frames)
         else:
-            tune = torch.from_numpy(melody_rows(asked.melody, form, start))
+            tune = torch.from_numpy(melody_rows(asked.melody, form, start, plan_of(asked)))
         nothing = torch.from_numpy(null_rows(form))
         conditional = torch.cat([self._projected(tune), words.asked])
         unconditional = torch.cat([self._projected(nothing), words.unwanted])

@@ -22,7 +22,7 @@ class Format:
     """What one checkpoint is given; the defaults are the original MusicGen-Melody's.
 
     Args:
-        rows: blocks of melody rows in order (see `rows.ROW_SIZES`); "chroma" comes first.
+        rows: blocks of rows in order (see `rows.ROW_SIZES`); "chroma" comes first.
         melody_frame_rate: melody frames per second (the original: hop 4,096 at 32 kHz).
         melody_window: seconds that one melody frame speaks for (the original: 16,384 samples).
         window_seconds: how much music fits into one pass.

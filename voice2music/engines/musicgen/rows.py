@@ -1,5 +1,7 @@
 """The tune as MusicGen-Melody is given it: pitch classes frame by frame, and what else it knows.
 
+Beside the tune there may be the plan of the accompaniment (`engines.plan`).
+
 One definition for training and playing, so that what a model was trained on and what it is given
 later cannot drift apart.
 """
@@ -11,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice2music.engines.base import Melody
+from voice2music.engines.plan import BEAT_ROWS, CHORD_ROWS, Plan, beat_rows, chord_rows
 from voice2music.pitch import HOP
 
 Rows = NDArray[np.float32]
 
 LOWEST_OCTAVE: Final = 2  # C2 (MIDI 36) is the lowest octave row, C7 the highest
-ROW_SIZES: Final = {"chroma": 12, "octave": 6, "onset": 1, "voicing": 1}
+TUNE_ROWS: Final = {"chroma": 12, "octave": 6, "onset": 1, "voicing": 1}
+PLAN_ROWS: Final = {"beat": BEAT_ROWS, "chord": CHORD_ROWS, "bass": CHORD_ROWS}
+ROW_SIZES: Final = TUNE_ROWS | PLAN_ROWS
 HELD_WEIGHT: Final = 0.01  # a rest speaks only where nothing is sung within the window
 
 
@@ -43,7 +48,7 @@ class RowFormat:
 
 
 def null_rows(form: RowFormat) -> Rows:
-    """No melody: row 0 is one everywhere, all others zero, shape (frames, rows).
+    """No melody, no plan: row 0 is one everywhere, all others zero, shape (frames, rows).
 
     The convention of MusicGen-Melody's dropped condition (an all-zero spectrum, whose largest bin
     is the first). It equals a held C where "chroma" is all there is.
@@ -53,7 +58,9 @@ def null_rows(form: RowFormat) -> Rows:
     return rows
 
 
-def melody_rows(melody: Melody | None, form: RowFormat, start: float = 0.0) -> Rows:
+def melody_rows(
+    melody: Melody | None, form: RowFormat, start: float = 0.0, plan: Plan | None = None
+) -> Rows:
     """The tune from `start` seconds on as rows, shape (frames, rows), values in [0, 1].
 
     - chroma: one-hot, C first. Rests keep the last sung pitch class, the time before the first
@@ -62,26 +69,57 @@ def melody_rows(melody: Melody | None, form: RowFormat, start: float = 0.0) -> R
     - octave: one-hot like chroma; octaves outside C2 to B7 count as the nearest.
     - onset: 1 where a note begins.
     - voicing: share of the frame that is sung.
+    - beat, chord, bass: of the plan, see `engines.plan`.
 
     Args:
-        melody: None, or one with no sung frame, gives `null_rows`.
+        melody: None, or one with no sung frame, gives the rows of `null_rows`.
         form: which rows, how many frames, how fast.
         start: seconds of the tune at frame 0.
+        plan: None, where none is given or none of its rows are wanted.
     """
-    if melody is None or not np.isfinite(melody.midi).any():
-        return null_rows(form)
+    times = start + np.arange(form.frames) / form.frame_rate
+    rows = null_rows(form)
+    sung = melody is not None and bool(np.isfinite(melody.midi).any())
+    blocks = _tune_blocks(melody, form, times) if melody is not None and sung else {}
+    if plan is not None and any(row in PLAN_ROWS for row in form.rows):
+        blocks["beat"] = beat_rows(plan, times)
+        blocks["chord"], blocks["bass"] = chord_rows(plan, times)
+    for name, place in _places(form.rows).items():
+        if name in blocks:
+            rows[:, place] = blocks[name]
+    return rows
+
+
+def plan_places(rows: tuple[str, ...]) -> list[int]:
+    """Which rows are the plan's."""
+    places = _places(rows)
+    return [
+        i
+        for name in rows
+        if name in PLAN_ROWS
+        for i in range(places[name].start, places[name].stop)
+    ]
+
+
+def _places(rows: tuple[str, ...]) -> dict[str, slice]:
+    """Where each block of rows lies."""
+    ends = np.cumsum([ROW_SIZES[row] for row in rows]).tolist()
+    return {row: slice(end - ROW_SIZES[row], end) for row, end in zip(rows, ends, strict=True)}
+
+
+def _tune_blocks(
+    melody: Melody, form: RowFormat, times: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64] | Rows]:
     semitones = np.round(_held(melody.midi)).astype(int)
     sung = np.isfinite(melody.midi)
-    times = start + np.arange(form.frames) / form.frame_rate
     index, weight = _window(times, form.window, len(semitones))
     votes = weight * np.where(sung[index], 1.0, HELD_WEIGHT)
-    blocks = {
+    return {
         "chroma": _one_hot(semitones[index] % 12, votes, 12),
         "octave": _one_hot(_octave(semitones[index]), votes, ROW_SIZES["octave"]),
         "onset": _onsets(melody, times, form.frame_rate),
         "voicing": _voicing(sung, times, form.frame_rate),
     }
-    return np.concatenate([blocks[row] for row in form.rows], axis=1).astype(np.float32)
 
 
 def _held(midi: NDArray[np.float32]) -> NDArray[np.float32]:
