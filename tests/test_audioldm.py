@@ -334,6 +334,14 @@ def test_half_precision_is_close(folders: dict[str, Path]) -> None:
     assert difference(sound(whole, asked()), sound(half, asked())) < 0.5
 
 
+def test_loading_prints_nothing(
+    folders: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    load(folders["both"], "cpu")
+    out, err = capfd.readouterr()
+    assert "Loading weights" not in out + err
+
+
 @pytest.fixture
 def damaged(folders: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(folders["melody"], tmp_path / "damaged"))

@@ -61,7 +61,7 @@ def beat_rows(plan: Plan, times: NDArray[np.float64]) -> Rows:
     first = math.floor(plan.grid.beat_at(0.0))
     last = math.ceil(plan.grid.beat_at(plan.seconds))
     numbers = np.arange(first, last + 1)
-    beats = np.array([plan.grid.time_at(number) for number in numbers])
+    beats = np.array([plan.grid.time_at(float(number)) for number in numbers])
     strong = (numbers - plan.grid.downbeat) % plan.grid.beats_per_bar == 0
     angle = 2 * np.pi * np.interp(times, beats, numbers)
     rows = np.stack(

@@ -21,7 +21,7 @@ from transformers import EncodecConfig, EncodecModel
 from voice2music.clip import Clip, write
 from voice2music.dataset.shards import Pairs
 from voice2music.engines.base import Melody
-from voice2music.errors import BadManifest
+from voice2music.errors import BadManifest, BadRequest
 from voice2music.evaluation.melody import melody_accuracy, prominent_pitch_classes
 from voice2music.training.quantiser import CodebookTraining, perplexity
 from voice2music.training.rivals import SpectrumRivals
@@ -55,6 +55,7 @@ class CodecConfig:
         commitment, log, convergence, wave: weights of the losses beside log-mel, which has 1; a
             waveform that follows a teacher's log-mel cannot know phases, so `wave` is not for it.
         taught: share of a batch on which the encoder learns from a teacher.
+        only_encoder: the decoder stays as it is; a teacher is needed.
         rival_channels: of the discriminators' first layers, 0 is none; rival_batch: how many crops
             of a step they see, as they cost more than the codec itself.
         judged, judged_seconds: held-out pieces at a validation, and how much of each.
@@ -80,6 +81,7 @@ class CodecConfig:
     convergence: float = 0.5
     wave: float = 0.0
     taught: float = 0.25
+    only_encoder: bool = False
     rival_channels: int = 16
     rival_batch: int = 4
     judged: int = 16
@@ -122,8 +124,11 @@ class CodecNetwork(nn.Module):
         self.spectral = SpectralLoss(config.rate, config.windows)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses of "real" (batch, samples); "made" is what was decoded."""
+        """Losses of "real" (batch, samples); "made" is what was decoded, where anything was."""
         real = batch["real"]
+        if self.config.only_encoder:
+            _, own = self._taught(real)
+            return {"loss": own["own"], **own}
         if self.teacher is None:
             latents, own = self._learnt(real, int(batch["seed"]))
         else:
@@ -174,6 +179,7 @@ class CodecTask:
         teacher: folder of an exported teacher.
     Raises:
         BadManifest: no pairs there, or pairs at another rate.
+        BadRequest: the encoder alone, without a teacher.
     """
 
     def __init__(
@@ -183,6 +189,8 @@ class CodecTask:
         start: Path | None = None,
         teacher: Path | None = None,
     ) -> None:
+        if config.only_encoder and teacher is None:
+            raise BadRequest("An encoder alone learns from a teacher: give its folder, --teacher.")
         self.config = config
         self._train, self._valid = (
             _pairs(data, split, config.rate) for split in ("train", "valid")

@@ -28,7 +28,9 @@ def transformers_model(kind: str, folder: Path) -> "PreTrainedModel":
     """
     import transformers
 
-    with damage_named(folder):
+    from voice2music.engines.quiet import quiet_transformers
+
+    with damage_named(folder), quiet_transformers():
         model, info = getattr(transformers, kind).from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
         )

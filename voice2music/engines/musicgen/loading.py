@@ -1,8 +1,6 @@
 """From a checkpoint's folder to a `MusicGen` engine."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -14,13 +12,13 @@ from transformers import (
     MusicgenMelodyForConditionalGeneration,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as library_log
 
 from voice2music.checkpoints import Checkpoint, locate
 from voice2music.engines.memory import memory_errors_named
 from voice2music.engines.musicgen.engine import About, ChromaSource, MusicGen
 from voice2music.engines.musicgen.format import Format, read_format
 from voice2music.engines.musicgen.spectra import load_spectra
+from voice2music.engines.quiet import quiet_transformers
 from voice2music.errors import CorruptCheckpoint
 
 log = logging.getLogger(__name__)
@@ -70,7 +68,7 @@ def load(
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = locate(checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with memory_errors_named(), _quiet_library():
+    with memory_errors_named(), quiet_transformers():
         model = _model(checkpoint.folder, _dtype(checkpoint.folder, device, precision))
         model.to(device)
     _check_codec(model, checkpoint.folder)
@@ -102,20 +100,6 @@ def _model(folder: Path, dtype: torch.dtype) -> MusicgenMelodyForConditionalGene
             f"{lacking[0]}. Fetch or convert it again."
         )
     return model
-
-
-@contextmanager
-def _quiet_library() -> Iterator[None]:
-    """No progress bars, and no warning that MusicGen's padding token lies past its vocabulary."""
-    level, bars = library_log.get_verbosity(), library_log.is_progress_bar_enabled()
-    library_log.set_verbosity_error()
-    library_log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        library_log.set_verbosity(level)
-        if bars:
-            library_log.enable_progress_bar()
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
