@@ -68,6 +68,7 @@ bench: setup-test
 	$(BIN)/python benchmarks/band.py $(DATA)/vocals > benchmarks/band.md
 	$(BIN)/python benchmarks/cleanup.py $(DATA) > benchmarks/cleanup.md
 	$(BIN)/python benchmarks/factory.py --archive $(DATA)/symbolic/OpenEWLD.tar.xz
+	$(BIN)/python benchmarks/codec.py $(DATA) > benchmarks/codec.md
 
 minis-report: setup-test
 	$(BIN)/python -m voice2music.evaluation.minis --data $(DATA) $(MINIS)

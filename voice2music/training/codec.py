@@ -335,7 +335,7 @@ def reconstructed(
 
 def distances(real: NDArray[np.float32], made: NDArray[np.float32], rate: int) -> dict[str, float]:
     """Multi-scale log-mel distance (nepers), log-spectral distance (dB), SI-SDR (dB)."""
-    pair = torch.as_tensor(real)[None], torch.as_tensor(made)[None]
+    pair = torch.tensor(real)[None], torch.tensor(made)[None]
     return {
         "mel": float(SpectralLoss(rate)(*pair)["mel"]),
         "lsd": log_spectral_distance(*pair),
