@@ -14,10 +14,11 @@ from browser import (  # noqa: E402
     Visitor,
     choose_genre,
     microphone,
-    only_the_band,
     served,
     visiting,
 )
+
+PATIENCE = 300.0  # seconds for a model's take
 
 
 def main() -> None:
@@ -35,10 +36,10 @@ def _prepare(who: Visitor, url: str) -> None:
     who.open(url)
     who.press("[data-example=greensleeves]")
     who.see(".v-facts")
-    only_the_band(who)
     choose_genre(who, "Waltz")
     who.press("#make")
-    who.see("[data-slot=band] .v-card")
+    for column in ("band", "musicgen", "audioldm"):
+        who.see(f"[data-slot={column}] .v-card", PATIENCE)
     who.press("[data-slot=band] .v-follow summary")
 
 
