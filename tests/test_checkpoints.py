@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import HTTPError
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from tiny_musicgen import build_tiny_musicgen
 
@@ -386,3 +388,27 @@ def test_the_index_is_found_where_the_package_is_installed_without_the_repositor
     monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "lib" / "voice2music" / "c.py"))
     monkeypatch.setattr(checkpoints.importlib.metadata, "files", lambda name: [File(installed)])
     assert checkpoints._index_file() == installed
+
+
+BUNDLED = [name for name, entry in checkpoints.index().items() if entry.bundled]
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_model_is_whole_to_the_bit(name: str) -> None:
+    found = checkpoints.check(name)
+    assert found.commercial
+    weights = {str(p.relative_to(found.folder)) for p in found.folder.rglob("*.safetensors")}
+    assert set(checkpoints.index()[name].sha256) == weights
+
+
+def test_the_bundled_models_keep_to_their_budget() -> None:
+    folder = ROOT / "checkpoints"
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    assert len(BUNDLED) == 2
+    assert max(sizes) <= 15e6
+    assert sum(sizes) <= 60e6
+    count = 0
+    for path in folder.rglob("*.safetensors"):
+        with safe_open(path, "numpy") as weights:
+            count += sum(math.prod(weights.get_slice(k).get_shape()) for k in weights.keys())  # noqa: SIM118
+    assert 20e6 < count <= 30e6
