@@ -32,7 +32,8 @@ def train(
 ) -> None:
     """Train a model, or go on with a run that was broken off.
 
-    For mini-musicgen: teacher; codec and spectra (--teacher); musicgen (--codec).
+    For mini-musicgen: teacher; codec and spectra (--teacher); encoder, which gives the codec once
+    more (--codec --teacher); musicgen (--codec).
 
     For mini-audioldm: vae; clap; vocoder and inverter (--vae); audioldm (--vae --vocoder --clap).
 

@@ -55,6 +55,10 @@ def _codec(config: codec.CodecConfig, data: Path, folders: Folders, start: Path 
     return codec.task(config, data, start, folders.get("teacher"))
 
 
+def _encoder(config: codec.CodecConfig, data: Path, folders: Folders, start: Path | None) -> Task:
+    return codec.task(config, data, start or folders["codec"], folders["teacher"])
+
+
 def _spectra(
     config: token_spectra.TokenSpectraConfig, data: Path, folders: Folders, start: Path | None
 ) -> Task:
@@ -103,6 +107,19 @@ TRAINABLE = {
         Settings(minutes=45, betas=(0.8, 0.99), average=0.998, weight_decay=0.0),
         _codec,
         takes=("teacher",),
+    ),
+    "encoder": Trainable(
+        codec.CodecConfig(rival_channels=0, only_encoder=True, taught=1.0, batch=16),
+        Settings(
+            minutes=32,
+            learning_rate=1.5e-3,
+            betas=(0.8, 0.99),
+            average=0.998,
+            weight_decay=0.0,
+            validations=1,
+        ),
+        _encoder,
+        needs=("teacher", "codec"),
     ),
     "spectra": Trainable(
         token_spectra.TokenSpectraConfig(),
