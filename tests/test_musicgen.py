@@ -19,6 +19,7 @@ from tiny_musicgen import CHROMA_LENGTH, HOP, RATE, build_tiny_musicgen
 from transformers import EncodecConfig, EncodecModel, GenerationConfig
 
 from voice2music.checkpoints import list_checkpoints
+from voice2music.chords import ChordSpan, parse_chord
 from voice2music.clip import Clip
 from voice2music.engines.base import Conditioning, Melody, Part, Rendition, Settings
 from voice2music.engines.musicgen import MusicGen, load
@@ -480,6 +481,29 @@ def test_our_own_settings_are_read_and_used(tmp_path: Path) -> None:
     assert engine._words(asked(text="disco " * 60)).asked.shape[0] == 24
     one, other = (run(engine, asked(sung(note, note, note))) for note in (60, 72))
     assert np.abs(one.audio.samples - other.audio.samples).mean() > 0.01  # octaves count here
+
+
+def test_a_model_that_backs_up_is_not_led_to_play_the_tune(tmp_path: Path) -> None:
+    rows = ["chroma", "octave", "onset", "voicing", "beat", "chord", "bass"]
+    own = {
+        "rows": rows,
+        "melody_frame_rate": 25.0,
+        "window_seconds": 0.6,
+        "roles": ["tune", "back"],
+    }
+    engine = load(build_tiny_musicgen(tmp_path / "own", own=own, rows=48), "cpu")
+    chords = (ChordSpan(0.0, 2.0, parse_chord("Am")),)
+
+    def runs(role: str, tune: Melody) -> tuple[torch.Tensor, torch.Tensor]:
+        job = asked(tune, role=role, chords=chords)
+        led, unled = engine._branches(job, Settings(), engine._words(job), 0.0)
+        return led.prefix[:CHROMA_LENGTH], unled.prefix[:CHROMA_LENGTH]
+
+    low, high = sung(60, 64, 67), sung(61, 65, 68)
+    for role in ("tune", "back"):
+        assert not torch.equal(runs(role, low)[0], runs(role, high)[0])
+        assert torch.equal(runs(role, low)[1], runs(role, high)[1]) == (role == "tune")
+        assert not torch.equal(*runs(role, low))  # the plan leads either way
 
 
 def test_an_octave_is_the_same_to_the_original(engine: MusicGen) -> None:

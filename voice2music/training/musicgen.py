@@ -91,8 +91,8 @@ class MusicgenConfig:
     dropout: float = 0.0
     aligned: bool = True
     guidance: float = 3.0
-    top_k: int = 100
-    temperature: float = 1.0
+    top_k: int = 512
+    temperature: float = 1.3
     judged: int = 4
 
 

@@ -207,14 +207,20 @@ class MusicGen:
     def _branches(
         self, asked: Conditioning, settings: Settings, words: "_Words", start: float
     ) -> tuple[Branch, ...]:
-        """The conditional and the unconditional run for the window that begins at `start`."""
+        """The conditional and the unconditional run for the window that begins at `start`.
+
+        A model that can back up a singer is then led by words and plan alone: with the tune in both
+        runs, guidance does not press it to play the tune as well.
+        """
         frames = self._model.config.chroma_length
         form = self._form.row_format(frames)
         if self._chroma == "plain" and asked.voice is not None:
             tune = self._plain_rows(asked.voice, start, frames)
         else:
             tune = torch.from_numpy(melody_rows(asked.melody, form, start, plan_of(asked)))
-        nothing = torch.from_numpy(null_rows(form))
+        backs = asked.role == "back" and "back" in self._form.roles
+        unled = melody_rows(asked.melody, form, start) if backs else null_rows(form)
+        nothing = torch.from_numpy(unled)
         conditional = torch.cat([self._projected(tune), words.asked])
         unconditional = torch.cat([self._projected(nothing), words.unwanted])
         scale = settings.guidance
