@@ -415,7 +415,7 @@ def test_musicgen_reconstructs_as_its_codec_does(tmp_path):
     codec = EncodecModel(musicgen.load(locate(folder))._model.audio_encoder.config).eval()
     codec.load_state_dict(musicgen.load(locate(folder))._model.audio_encoder.state_dict())
     with torch.inference_mode():
-        theirs = codec(torch.from_numpy(sound.samples)[:, None]).audio_values[0]
+        theirs = codec(torch.tensor(sound.samples)[:, None]).audio_values[0]
     assert back.seconds == pytest.approx(3)
     np.testing.assert_allclose(
         back.samples, np.clip(fitted(theirs.numpy(), 48_000), -1, 1), atol=1e-4

@@ -327,7 +327,7 @@ def reconstructed(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Tokens (books, frames) of a sound (samples,), and the sound that they decode to."""
     parameter = next(codec.parameters())
-    values = torch.as_tensor(sound, dtype=parameter.dtype, device=parameter.device)[None, None]
+    values = torch.tensor(sound, dtype=parameter.dtype, device=parameter.device)[None, None]
     codes = codec.encode(values).audio_codes
     made = codec.decode(codes, [None]).audio_values[0, 0, : len(sound)]
     return codes[0, 0].cpu().numpy(), made.float().cpu().numpy()
