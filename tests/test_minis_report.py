@@ -135,13 +135,15 @@ def test_the_band_itself_through_a_codec_that_changes_nothing_scores_1(bandstand
     studio, made = takes(bandstand, jobs, by_band(bandstand, jobs))
     lines = values(
         following.tune_lines("voices", made, studio, made, "")
-        + following.time_and_key_lines(made, bandstand, made)
+        + following.time_and_key_lines(made, studio, made)
     )
     score = lines["Play my tune, voices: score (a−f)/(c−f)"].value
     assert score.mean == pytest.approx(1, abs=1e-9)
     accuracy = lines["Play my tune, voices: melody accuracy"]
     assert accuracy.value.mean > accuracy.floor + 0.3
     for name in ("Tempo", "Key"):
+        coded = lines[f"{name}, the band through the codec"].value.mean
+        assert coded == pytest.approx(lines[name].value.mean, abs=1e-9)  # this codec loses nothing
         assert lines[f"{name}, share of the band's"].value.mean == pytest.approx(1, abs=1e-9)
     assert lines["Chords, share of the band's"].value.mean == pytest.approx(1, abs=0.1)
 

@@ -73,7 +73,7 @@ class Config:
     frames: tuple[int, ...] = (80, 80, 80, 160)
     batch_frames: int = 640
     window_seconds: float = 10.24
-    guidance: float = 2.5
+    guidance: float = 1.75
     nothing: float = 0.1
     words_only: float = 0.1
     tune_only: float = 0.05

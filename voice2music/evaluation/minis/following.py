@@ -7,7 +7,7 @@ from voice2music.evaluation import report
 from voice2music.evaluation.intervals import Estimate, estimate, share_of_way
 from voice2music.evaluation.melody import melody_accuracy, moved_to_key
 from voice2music.evaluation.minis.lines import Line, mean
-from voice2music.evaluation.minis.material import Bandstand, Made, Studio
+from voice2music.evaluation.minis.material import Made, Studio
 
 OTHERS = 8  # voices that the floors are taken over
 OF_THE_BAND = {"tempo": "tempo", "key": "key", "chords": "chord accuracy"}
@@ -74,12 +74,14 @@ def back_lines(made: Sequence[Made], studio: Studio, pool: Sequence[Made]) -> li
     ]
 
 
-def time_and_key_lines(
-    made: Sequence[Made], bandstand: Bandstand, pool: Sequence[Made]
-) -> list[Line]:
-    """Tempo, key and chords, as shares of what the band gets from the same estimators."""
+def time_and_key_lines(made: Sequence[Made], studio: Studio, pool: Sequence[Made]) -> list[Line]:
+    """Tempo, key and chords, as shares of what the band gets from the same estimators.
+
+    The same of the band's renders through the model's codec says how much of a gap is the codec's.
+    """
     voices = [one.job.name for one in made]
-    band = [bandstand.made(one.job) for one in made]
+    band = [studio.bandstand.made(one.job) for one in made]
+    coded = [studio.ceiling(one.job) for one in made]
     floors = [report.floors(one.heard, one.asked, others(one, pool)) for one in made]
     lines = []
     for title, name in OF_THE_BAND.items():
@@ -96,6 +98,10 @@ def time_and_key_lines(
                 1.0,
                 "≥ .80",
             )
+        )
+        through = [one.measures[name] for one in coded]
+        lines.append(
+            Line(f"{title.capitalize()}, the band through the codec", estimate(through, voices))
         )
     return lines
 

@@ -213,8 +213,7 @@ class _Model:
         return Phase(tuple(following.back_lines(self.backs, self.studio, self.takes)))
 
     def _time_and_key(self) -> Phase:
-        bandstand = self.studio.bandstand
-        return Phase(tuple(following.time_and_key_lines(self.takes, bandstand, self.takes)))
+        return Phase(tuple(following.time_and_key_lines(self.takes, self.studio, self.takes)))
 
     def _sound(self) -> Phase:
         seeds = soundness.seeds_line(self.studio, self.jobs[0], self.sizes.same)
