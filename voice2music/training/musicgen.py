@@ -92,7 +92,7 @@ class MusicgenConfig:
     aligned: bool = True
     guidance: float = 3.0
     top_k: int = 512
-    temperature: float = 1.3
+    temperature: float = 1.2
     judged: int = 4
 
 
