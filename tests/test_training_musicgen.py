@@ -380,6 +380,8 @@ def test_a_validation_tells_losses_with_and_without_tune_and_writes_takes(export
 def test_an_exported_folder_is_small_and_makes_sound_with_the_apps_own_engine(exported, codec):
     final = exported / "final"
     assert max(file.stat().st_size for file in final.iterdir()) < 15e6
+    texts = [file.read_text() for file in final.glob("*.json")]
+    assert not any(str(place) in text for text in texts for place in (exported, codec))
     engine = load(final)
     melody = Melody(np.full(200, 60.0, np.float32), (Note(0.0, 2.0, 60),))
     asked = Conditioning(

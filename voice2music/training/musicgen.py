@@ -409,11 +409,16 @@ def _model_config(
     )
     return MusicgenMelodyConfig(
         text_encoder=text.to_dict(),
-        audio_encoder=codec.config.to_dict(),
+        audio_encoder=_own_config(codec),
         decoder=decoder.to_dict(),
         num_chroma=form.row_format(1).size,
         chroma_length=window,
     )
+
+
+def _own_config(codec: EncodecModel) -> dict[str, Any]:
+    """The codec's configuration without the place that it was read from."""
+    return {key: value for key, value in codec.config.to_dict().items() if key != "_name_or_path"}
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
