@@ -1,6 +1,7 @@
 """Training of MusicGen-Melody: vocabulary, tokens, the quick network, the first weights, export."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -163,6 +164,18 @@ def test_tokens_are_the_codecs_own_and_are_made_once(data, codec):
     made = next(data.glob("tokens-*.npy")).stat().st_mtime_ns
     encoded(Pairs(data, "train"), codec)
     assert next(data.glob("tokens-*.npy")).stat().st_mtime_ns == made
+
+
+def test_tokens_are_made_again_when_pairs_were_added(data, codec, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "pairs", ignore=shutil.ignore_patterns("tokens-*"))
+    rows = Pairs(folder).rows
+    write_rows(folder / MANIFEST, rows[:3])
+    first = encoded(Pairs(folder), codec)
+    write_rows(folder / MANIFEST, rows)
+    more = encoded(Pairs(folder), codec)
+    assert (len(first), len(more)) == (3, 6)
+    assert all(np.array_equal(a, b) for a, b in zip(first, more, strict=False))
+    assert not np.array_equal(more[0], more[5])
 
 
 def test_the_rows_of_a_window_are_those_that_the_engine_makes(task, data):

@@ -86,11 +86,20 @@ def encoded(pairs: Pairs, codec: Path) -> list[Codes]:
     """
     name = f"tokens-{_fingerprint(codec)}"
     kept, places = pairs.folder / f"{name}.npy", pairs.folder / f"{name}.json"
-    if not places.is_file():
+    index = _index(places)
+    if not {row["id"] for row in pairs.rows} <= set(index):  # none yet, or pairs were added
         _encode(Pairs(pairs.folder), codec, kept, places)
-    index = json.loads(places.read_text(encoding="utf-8"))
+        index = _index(places)
     codes = np.load(kept, mmap_mode="r", allow_pickle=False)
     return [codes[:, slice(*index[row["id"]])] for row in pairs.rows]
+
+
+def _index(places: Path) -> dict[str, list[int]]:
+    """First and last frame of every piece among the kept tokens; empty where none are kept."""
+    if not places.is_file():
+        return {}
+    index: dict[str, list[int]] = json.loads(places.read_text(encoding="utf-8"))
+    return index
 
 
 def _encode(pairs: Pairs, folder: Path, kept: Path, places: Path) -> None:
