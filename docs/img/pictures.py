@@ -53,6 +53,7 @@ def _take(who: Visitor) -> None:
             who.picture(HERE / f"page-{language}-{name}.png")
         who.window(*WIDE)
     who.press("[data-language=en]")
+    time.sleep(1.5)  # the page draws itself anew
     who.press(".v-round")
     time.sleep(1)
     who.picture(HERE / "page-dark-1280.png")

@@ -161,7 +161,7 @@
     drawFoot() {
       const { take } = this;
       return el("footer.v-foot", {},
-        ...take.notes.map((note) => el("p", {}, note)),
+        ...take.notes.map((note) => el("p", { dir: "auto" }, note)),
         el("p", {}, ...[take.made_by, " · ", take.licence, " · ", take.commercial].map((part) =>
           el("bdi", {}, part))));
     }
