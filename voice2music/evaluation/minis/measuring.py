@@ -217,7 +217,7 @@ class _Model:
 
     def _sound(self) -> Phase:
         seeds = soundness.seeds_line(self.studio, self.jobs[0], self.sizes.same)
-        return Phase((*soundness.sound_lines(self.everything), seeds))
+        return Phase((*soundness.sound_lines(self.everything, self.studio), seeds))
 
     def _genre(self) -> Phase:
         first = self.renders[: self.sizes.rebuilt]

@@ -28,19 +28,25 @@ BEAT = 0.5  # s
 TUNE = (60, 62, 64, 65, 67, 67, 64, 62, 60, 64, 67, 64, 62, 65, 64, 60)  # MIDI, a beat each
 
 
-def sound_lines(made: Sequence[Made]) -> list[Line]:
-    """Shares of takes with nothing wrong, and each fault by itself."""
+def sound_lines(made: Sequence[Made], studio: Studio) -> list[Line]:
+    """Shares of takes with nothing wrong, and each fault by itself; the ceiling is the band's."""
     found = [sound.sound_of(one.music) for one in made]
+    asked = {(one.job.name, one.asked.role): one for one in made}
+    renders = [studio.bandstand.made(one.job, one.asked.role) for one in asked.values()]
+    band = [sound.sound_of(render.music) for render in renders]
     voices = [one.job.name for one in made]
     return [
         Line("Sound: neither silent, clipped nor stuck", share([s.sound for s in found], voices),
-             target="1"),
-        Line("Sound: silent blocks", estimate([s.silent for s in found], voices), target="0"),
-        Line("Sound: clipped samples", estimate([s.clipped for s in found], voices), target="0"),
+             ceiling=mean([s.sound for s in band]), target="1"),
+        Line("Sound: silent blocks", estimate([s.silent for s in found], voices),
+             ceiling=mean([s.silent for s in band]), target="0"),
+        Line("Sound: clipped samples", estimate([s.clipped for s in found], voices),
+             ceiling=mean([s.clipped for s in band]), target="0"),
         Line("Sound: power in the strongest tone", estimate([s.stuck for s in found], voices),
-             target="< .50 each"),
+             ceiling=mean([s.stuck for s in band]), target="< .50 each"),
         Line(f"Sound: level steady within {STEADY:.0f} dB",
-             share([s.unsteadiness <= STEADY for s in found], voices), target="1"),
+             share([s.unsteadiness <= STEADY for s in found], voices),
+             ceiling=mean([s.unsteadiness <= STEADY for s in band]), target="1"),
     ]  # fmt: skip
 
 
