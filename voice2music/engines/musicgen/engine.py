@@ -143,14 +143,23 @@ class MusicGen:
             yield from self._generate(conditioning, settings, progress, cancelled)
 
     @torch.inference_mode()
+    def tokens(self, sound: Clip) -> NDArray[np.int16]:
+        """What the codec writes for a sound, shape (codebooks, frames)."""
+        return self._codes(sound).cpu().numpy().astype(np.int16)
+
+    @torch.inference_mode()
     def reconstructed(self, sound: Clip) -> Clip:
         """A sound through the codec alone: as well as this checkpoint can sound at all."""
+        mono = sound.mono().resampled(self.rate)
+        decoded = self._decoder().push(self._codes(mono), final=True)
+        return Clip(np.clip(fitted(decoded, mono.samples.shape[1]), -1.0, 1.0), self.rate)
+
+    def _codes(self, sound: Clip) -> Tensor:
+        """Tokens of a sound, shape (codebooks, frames)."""
         codec = self._model.audio_encoder
-        mono = sound.mono().resampled(self.rate).samples
-        samples = torch.from_numpy(fitted(mono, mono.shape[1])).to(codec.device)[:, None]
-        codes = codec.encode(samples).audio_codes[0, 0]
-        decoded = self._decoder().push(codes, final=True)
-        return Clip(np.clip(fitted(decoded, mono.shape[1]), -1.0, 1.0), self.rate)
+        samples = torch.tensor(sound.mono().resampled(self.rate).samples, device=codec.device)
+        codes: Tensor = codec.encode(samples[:, None]).audio_codes
+        return codes[0, 0]
 
     def _generate(
         self,
