@@ -87,20 +87,29 @@ def clap_embeddings(clips: Iterable[Clip], folder: Path) -> Matrix:
     return np.stack(rows)
 
 
+def clap_texts(texts: Iterable[str], folder: Path) -> Matrix:
+    """Text embeddings by a CLAP model, unit length, shape (texts, dimensions).
+
+    Args, raises: as of `clap_embeddings`.
+    """
+    import torch
+
+    model, processor = load_clap(folder)
+    tokens = processor.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        rows = model.get_text_features(**tokens).pooler_output.double().numpy()
+    unit: Matrix = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
 def clap_scores(clips: Iterable[Clip], texts: Iterable[str], folder: Path) -> NDArray[np.float64]:
     """Cosine of each clip's audio embedding with its own text's, shape (clips,).
 
     Source: "CLAP score" as in Copet et al. 2023 (there with laion_clap's music checkpoint).
     """
-    import torch
-
-    model, processor = load_clap(folder)
-    audio = clap_embeddings(clips, folder)
-    tokens = processor.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-    with torch.inference_mode():
-        text = model.get_text_features(**tokens).pooler_output.double().numpy()
-    lengths = np.linalg.norm(audio, axis=1) * np.linalg.norm(text, axis=1)
-    cosine: NDArray[np.float64] = (audio * text).sum(axis=1) / lengths
+    cosine: NDArray[np.float64] = (clap_embeddings(clips, folder) * clap_texts(texts, folder)).sum(
+        axis=1
+    )
     return cosine
 
 
