@@ -6,7 +6,7 @@ with what was heard in the voice; the others are as people speak.
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -79,11 +79,18 @@ def _spoken(facts: Facts, chance: Chance) -> str:
         "mood": _mood(facts, chance),
         "lead": _lead(facts, chance),
         "players": _players(facts, chance),
-        "tempo": _tempo(facts.tempo, chance),
-        "role": _any(_data()["role"][facts.role], chance),
+        "tempo": tempo_words(facts.tempo, chance),
         "key": key_name(facts.key),
-        "a": "a",
     }
+    return spoken(words, facts.role, chance)
+
+
+def spoken(words: Mapping[str, str], role: Role, chance: Chance) -> str:
+    """A template filled with words for "genre", "mood", "lead", "players", "tempo" and "key".
+
+    Where there is nothing to say ("") no template is taken that says it.
+    """
+    words = {**words, "role": _any(_data()["role"][role], chance), "a": "a"}
     fitting = [t for t in _data()["templates"] if all(words[s] for s in _SLOT.findall(t))]
     text = _any(fitting, chance).format(**words)
     text = re.sub(r"\ba (?=[aeiouAEIOU])", "an ", text).replace("music music", "music")
@@ -119,7 +126,8 @@ def _players(facts: Facts, chance: Chance) -> str:
     return " and ".join(filter(None, (", ".join(chosen[:-1]), chosen[-1])))
 
 
-def _tempo(tempo: float, chance: Chance) -> str:
+def tempo_words(tempo: float, chance: Chance) -> str:
+    """Beats per minute, or what people say for so many."""
     if chance.random() < 0.5:
         return f"{round(tempo)} BPM"
     return _any(next(t["words"] for t in _data()["tempo"] if tempo <= t["up_to"]), chance)
