@@ -82,15 +82,17 @@ def separate(
     *,
     model: str | None = None,
     folder: Path | None = None,
+    longest: float = LONGEST,
     progress: Callable[[float, str], None] = lambda share, words: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Separated:
     """Take the voice out of a song.
 
     Args:
-        clip: at most ten minutes.
+        clip: the song.
         model: "htdemucs" or "spleeter"; None is the best one on this machine.
         folder: of that model's weights, where they do not lie in their usual place.
+        longest: seconds that are taken; a minute needs about 60 MB of memory.
         progress: called with a share in [0, 1] and a few words.
         cancelled: asked before each segment (about ten seconds of audio).
     Raises:
@@ -99,12 +101,12 @@ def separate(
         CorruptCheckpoint: its weights are there but are not what they should be.
         TooLong, Cancelled: as their names say.
     """
-    if clip.seconds > LONGEST:
+    if clip.seconds > longest:
         raise TooLong(
-            f"The song is {clip.seconds / 60:.1f} minutes long; at most {LONGEST / 60:g} minutes "
+            f"The song is {clip.seconds / 60:.1f} minutes long; at most {longest / 60:g} minutes "
             f"can be taken apart. Cut out the part with the tune."
         )
-    name = _chosen(model)
+    name = chosen(model)
     loaded = _loaded(name, folder or _folder(name))
     song = clip.stereo().resampled(loaded.rate)
     # Brought to one level: the models were trained on finished music, not on whispers.
@@ -118,8 +120,12 @@ def separate(
     )
 
 
-def _chosen(model: str | None) -> Model:
-    """The named model, or the best one here."""
+def chosen(model: str | None) -> Model:
+    """The named model, or the best one here.
+
+    Raises:
+        BadRequest: a model of another name. MissingCheckpoint: no name is given and none is here.
+    """
     for known in MODELS:
         if model == known:
             return known
