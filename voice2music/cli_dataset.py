@@ -1,13 +1,20 @@
-"""`voice2music dataset`: training pairs from nothing but a seed."""
+"""`voice2music dataset`: training pairs from nothing but a seed, or from a folder of songs."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from voice2music.cli_errors import errors
 
-dataset = typer.Typer(no_args_is_help=True, help="Training pairs: make, check.")
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from voice2music.dataset.songs.build import Done
+
+dataset = typer.Typer(no_args_is_help=True, help="Training pairs: make, build, check, forget.")
 
 
 @dataset.command("make")
@@ -38,18 +45,119 @@ def dataset_make(
         typer.echo(factory.make(out, recipe, written, hours, workers=workers, progress=say))
 
 
-@dataset.command("check")
-def dataset_check(
-    folder: Annotated[Path, typer.Argument(help="That `dataset make` wrote.")],
+@dataset.command("build")
+def dataset_build(
+    songs: Annotated[Path, typer.Argument(help="Folder of songs, or of ready pairs.")],
+    out: Annotated[Path, typer.Option(help="Folder; one that was begun is gone on with.")],
+    table: Annotated[
+        Path | None,
+        typer.Option(help="CSV or JSON: file, artist, title, genre, mood, language, licence..."),
+    ] = None,
+    voice_name: Annotated[
+        str | None, typer.Option(help="Ready pairs: name of the voice, as '{song}_vocals'.")
+    ] = None,
+    back_name: Annotated[
+        str | None, typer.Option(help="... and of the accompaniment, as '{song}_backing'.")
+    ] = None,
+    allow_unlicensed: Annotated[
+        bool, typer.Option(help="Take songs of which no licence is known.")
+    ] = False,
+    limits: Annotated[Path | None, typer.Option(help="A limits.toml of your own.")] = None,
+    separation: Annotated[
+        str | None, typer.Option(help="htdemucs or spleeter; the best one here if absent.")
+    ] = None,
+    clap: Annotated[
+        Path | None, typer.Option(help="Folder of a CLAP that names genre and mood.")
+    ] = None,
+    musicgen: Annotated[
+        str, typer.Option(help="Whose codec makes the tokens; 'none' for no tokens.")
+    ] = "mini-musicgen",
+    audioldm: Annotated[
+        str, typer.Option(help="Whose log-mels are kept; 'none' for none.")
+    ] = "mini-audioldm",
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the splits.")] = 0,
 ) -> None:
-    """Compare every pair with its sha256."""
-    from voice2music.dataset.shards import Pairs
+    """Take songs apart, cut them into chunks for both models, and say what there is."""
+    from voice2music.checkpoints import locate
+    from voice2music.dataset.songs.build import build
+    from voice2music.dataset.songs.limits import read_limits
+    from voice2music.dataset.songs.sources import patterns_of
+    from voice2music.dataset.songs.steps import Settings
+    from voice2music.separation import chosen
+
+    with errors(), building() as progress:
+        pairs = patterns_of(voice_name, back_name)
+        settings = Settings(
+            read_limits(limits),
+            "" if pairs else chosen(separation),
+            clap,
+            None if musicgen == "none" else locate(musicgen).folder,
+            None if audioldm == "none" else locate(audioldm).folder,
+            seed,
+        )
+        command = f"voice2music dataset build {songs.name} --seed {seed}"
+        done = build(
+            songs, out, settings, table=table, patterns=pairs, workers=workers, made_by=command,
+            allow_unlicensed=allow_unlicensed, progress=progress,
+        )  # fmt: skip
+    typer.echo(
+        f"{done.songs} songs, {done.chunks} chunks, {done.hours:.2f} hours; "
+        f"{len(done.refused)} refused. Read {done.folder / 'datasheet.html'}."
+    )
+
+
+@dataset.command("forget")
+def dataset_forget(
+    folder: Annotated[Path, typer.Argument(help="That `dataset build` made.")],
+    artist: Annotated[str, typer.Option(help="Whose songs are to be removed.")],
+) -> None:
+    """Remove everything of an artist, and never take it in again."""
+    from voice2music.dataset.songs.forgetting import forget
 
     with errors():
-        pairs = Pairs(folder)
-        damaged = list(pairs.damaged())
+        count = forget(folder, artist)
+    typer.echo(f"{count} songs were removed. A later build leaves that artist out.")
+
+
+@contextmanager
+def building() -> Iterator[Callable[["Done"], None]]:
+    """A bar on the terminal, and a line for each refused file."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    console = Console(stderr=True, soft_wrap=True)
+    with Progress(*Progress.get_default_columns()[:2], MofNCompleteColumn(),
+                  TimeElapsedColumn(), console=console) as bar:  # fmt: skip
+        tasks: dict[str, TaskID] = {}
+
+        def show(done: "Done") -> None:
+            if done.step not in tasks:
+                tasks[done.step] = bar.add_task(done.step, total=done.total)
+            bar.update(tasks[done.step], completed=done.done, total=done.total)
+            if done.refused:
+                bar.console.print(escape(f"{done.refused.file}: {done.refused.why}"))
+
+        yield show
+
+
+@dataset.command("check")
+def dataset_check(
+    folder: Annotated[Path, typer.Argument(help="That `dataset make` or `dataset build` wrote.")],
+) -> None:
+    """Compare every pair with its sha256."""
+    from voice2music.dataset.shards import MANIFEST, Pairs
+    from voice2music.dataset.songs.manifest import damaged_chunks
+
+    with errors():
+        if (folder / MANIFEST).is_file():
+            pairs = Pairs(folder)
+            count, damaged = len(pairs), list(pairs.damaged())
+        else:
+            count, damaged = damaged_chunks(folder)
     for words in damaged:
         typer.echo(words, err=True)
-    typer.echo(f"{len(pairs) - len(damaged)} of {len(pairs)} pieces are whole")
+    typer.echo(f"{count - len(damaged)} of {count} pieces are whole")
     if damaged:
         raise typer.Exit(1)
