@@ -11,6 +11,7 @@ import typer
 
 from voice2music.cli_dataset import dataset
 from voice2music.cli_errors import errors, for_each
+from voice2music.cli_finetuning import finetune
 from voice2music.cli_models import models
 from voice2music.cli_training import train
 from voice2music.errors import BadAudio, MissingCheckpoint, VoiceToMusicError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(models, name="models")
 app.add_typer(dataset, name="dataset")
+app.add_typer(finetune, name="finetune")
 app.command()(train)
 
 AUDIO = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".webm", ".m4a", ".mp4", ".aac", ".aiff"}

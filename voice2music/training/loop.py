@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,13 +27,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
-from voice2music.errors import CorruptCheckpoint, TrainingFailed
-from voice2music.training.state import fitting, read_state, write_state
+from voice2music.errors import BadRequest, CorruptCheckpoint, MissingPackage, TrainingFailed
+from voice2music.training.best import Best
+from voice2music.training.state import fitting, learnt, load_learnt, read_state, write_state
 from voice2music.training.task import Batch, Progress, Settings, Task
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
 
-LOG, CONFIG = "log.jsonl", "training.json"
+LOG, CONFIG, BOARD = "log.jsonl", "training.json", "board"
 MOST_BAD_STEPS = 20  # in a row, before a run is given up
 
 
@@ -63,19 +67,22 @@ def train(task: Task, settings: Settings, run: Path, about: Mapping[str, Any]) -
     return looped.progress
 
 
-def averaged(task: Task, run: Path) -> nn.Module:
+def averaged(task: Task, run: Path, best: str = "") -> nn.Module:
     """The averaged weights of a run, in evaluation mode.
 
+    Args:
+        best: `Settings.best` of the run: the weights of its best validation instead of the last.
     Raises:
         CorruptCheckpoint: no state there, or one of another model.
     """
-    average = AveragedModel(task.network)
+    network: nn.Module = AveragedModel(task.network).module
     state = read_state(run)
     if state is None:
         raise CorruptCheckpoint(f"'{run.name}' holds no training state. Train first.")
+    weights = Best(run, best, 1).weights() if best else None
     with fitting(run):
-        average.load_state_dict(state["average"])
-    return average.module.eval()
+        load_learnt(network, weights or state["average"] or state["network"])
+    return network.eval()
 
 
 class _Steps(Dataset[Mapping[str, Any]]):
@@ -96,9 +103,13 @@ class _Loop:
         self._accelerator = Accelerator()
         self.main = self._accelerator.is_main_process
         torch.manual_seed(settings.seed)
-        self.average = AveragedModel(
-            task.network, multi_avg_fn=_averaging(settings.average), use_buffers=False
-        ).to(self._accelerator.device)
+        self._average: AveragedModel | None = None  # without, large models need half the memory
+        if settings.average:
+            self._average = AveragedModel(
+                task.network, multi_avg_fn=_averaging(settings.average), use_buffers=False
+            ).to(self._accelerator.device)
+        self._best = Best(run, settings.best, settings.keep)
+        self._board = _board(run) if settings.board and self.main else None
         self._network, self._optimiser = self._accelerator.prepare(
             task.network, _optimiser(task.network, settings, settings.learning_rate)
         )
@@ -124,7 +135,7 @@ class _Loop:
                     saved = time.monotonic()
                 self._validate_when_due()
                 since = time.monotonic()
-                if stop() or self.progress.share(self.settings) >= 1:
+                if stop() or self.progress.share(self.settings) >= 1 or self._worse():
                     break
         self.save()
 
@@ -149,6 +160,8 @@ class _Loop:
     def _step(self, batch: Batch) -> dict[str, float]:
         """One step of the network, and of its rival where it is heard."""
         self._set_rates()
+        if self.settings.parts > 1:
+            return self._step_in_parts(batch)
         with self._half():
             out = self._network(batch=batch)
         scalars = {key: value for key, value in out.items() if value.dim() == 0}
@@ -157,10 +170,37 @@ class _Loop:
             scalars["rival"] = self._teach_rival(out["real"], out["made"].detach())
             scalars["praise"] = self._praise(out["real"], out["made"])
             loss = loss + self.settings.rival_weight * scalars["praise"]
-        self._descend(loss, self._network, self._optimiser)
-        self.average.update_parameters(self._accelerator.unwrap_model(self._network))
-        self.progress.step += 1
+        self._optimiser.zero_grad()
+        self._accelerator.backward(loss)
+        self._descend(self._network, self._optimiser)
+        self._count()
         return {key: float(value.detach()) for key, value in scalars.items()}
+
+    def _step_in_parts(self, batch: Batch) -> dict[str, float]:
+        """The same with less memory: the gradients of equal parts of the batch are added up."""
+        parts = self.settings.parts
+        logged = _Means()
+        self._optimiser.zero_grad()
+        for number in range(parts):
+            part = {key: value.chunk(parts)[number] for key, value in batch.items()}
+            with self._half():
+                out = self._network(batch=part)
+            self._accelerator.backward(out["loss"] / parts)
+            logged.add({key: float(v.detach()) for key, v in out.items() if v.dim() == 0})
+        self._descend(self._network, self._optimiser)
+        self._count()
+        return logged.empty()
+
+    def _count(self) -> None:
+        """A step is done."""
+        if self._average is not None:
+            self._average.update_parameters(self._accelerator.unwrap_model(self._network))
+        self.progress.step += 1
+
+    def _worse(self) -> bool:
+        """Whether so many validations in a row were no better than an earlier one."""
+        patience = self.settings.patience
+        return bool(patience) and self._best.stale >= patience
 
     def _rival_from(self) -> float:
         return self.settings.rival_from if self.settings.rival_from < 1 else math.inf
@@ -168,7 +208,9 @@ class _Loop:
     def _teach_rival(self, real: Tensor, made: Tensor) -> Tensor:
         with self._half():
             loss: Tensor = self._rival(real, made)
-        self._descend(loss, self._rival, self._rival_optimiser)
+        self._rival_optimiser.zero_grad()
+        self._accelerator.backward(loss)
+        self._descend(self._rival, self._rival_optimiser)
         return loss
 
     def _praise(self, real: Tensor, made: Tensor) -> Tensor:
@@ -184,10 +226,8 @@ class _Loop:
         device = self._accelerator.device.type
         return torch.autocast(device, torch.bfloat16, enabled=self.settings.precision == "bf16")
 
-    def _descend(self, loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    def _descend(self, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Follow the gradient, unless it leads nowhere."""
-        optimiser.zero_grad()
-        self._accelerator.backward(loss)
         norm = self._accelerator.clip_grad_norm_(network.parameters(), self.settings.clip)
         if bool(torch.isfinite(norm)):
             optimiser.step()
@@ -234,9 +274,17 @@ class _Loop:
             folder = self.run / "valid" / f"{self.progress.step:07d}"
             folder.mkdir(parents=True, exist_ok=True)
             with torch.no_grad():
-                judged = self.task.validate(self.average.module.eval(), folder)
+                judged = self.task.validate(self._judged(), folder)
             self._write({"valid": judged})
+            self._best.add(self.progress.step, judged, learnt(self._judged()))
         self._accelerator.wait_for_everyone()
+
+    def _judged(self) -> nn.Module:
+        """The average, or where there is none the network itself."""
+        if self._average is not None:
+            return self._average.module.eval()
+        network: nn.Module = self._accelerator.unwrap_model(self._network)
+        return network
 
     def _write(self, values: Mapping[str, Any]) -> None:
         if not self.main:
@@ -244,6 +292,13 @@ class _Loop:
         row = {"step": self.progress.step, "minutes": round(self.progress.seconds / 60, 2)}
         with (self.run / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps({**row, **values}) + "\n")
+        if self._board is not None:
+            for kind, figures in values.items():
+                for name, figure in (
+                    figures if isinstance(figures, dict) else {"": figures}
+                ).items():
+                    self._board.add_scalar(f"{kind}/{name}".rstrip("/"), figure, self.progress.step)
+            self._board.flush()
         log.info("step %d, %.1f min: %s", self.progress.step, self.progress.seconds / 60, values)
 
     def save(self) -> None:
@@ -251,8 +306,9 @@ class _Loop:
         if not self.main:
             return
         state = {
-            "network": self._accelerator.unwrap_model(self._network).state_dict(),
-            "average": self.average.state_dict(),
+            "network": learnt(self._accelerator.unwrap_model(self._network)),
+            "average": learnt(self._average.module) if self._average else {},
+            "averages": int(self._average.n_averaged) if self._average else 0,
             "optimiser": self._optimiser.state_dict(),
             "progress": asdict(self.progress),
         }
@@ -267,8 +323,10 @@ class _Loop:
         if state is None:
             return False
         with fitting(self.run):
-            self._accelerator.unwrap_model(self._network).load_state_dict(state["network"])
-            self.average.load_state_dict(state["average"])
+            load_learnt(self._accelerator.unwrap_model(self._network), state["network"])
+            if self._average is not None:
+                load_learnt(self._average.module, state["average"])
+                self._average.n_averaged.fill_(state["averages"])
             self._optimiser.load_state_dict(state["optimiser"])
             if self._rival is not None:
                 self._accelerator.unwrap_model(self._rival).load_state_dict(state["rival"])
@@ -311,7 +369,35 @@ def _optimiser(network: nn.Module, settings: Settings, rate: float) -> torch.opt
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, betas=settings.betas)
+    kind: Callable[..., torch.optim.Optimizer] = (
+        _eight_bit() if settings.eight_bit else torch.optim.AdamW
+    )
+    return kind([g for g in groups if g["params"]], lr=rate, betas=settings.betas)
+
+
+def _eight_bit() -> Callable[..., torch.optim.Optimizer]:
+    """AdamW that remembers in 8 bits (Dettmers et al. 2022)."""
+    if not torch.cuda.is_available():
+        raise BadRequest("8-bit AdamW needs a CUDA graphics card. Train without it.")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise MissingPackage(
+            "8-bit AdamW needs the package bitsandbytes. Run 'pip install bitsandbytes'."
+        ) from error
+    kind: Callable[..., torch.optim.Optimizer] = AdamW8bit
+    return kind
+
+
+def _board(run: Path) -> "SummaryWriter":
+    """A log for TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingPackage(
+            "TensorBoard is not installed. Run 'pip install tensorboard', or leave --board out."
+        ) from error
+    return SummaryWriter(run / BOARD)
 
 
 @contextmanager

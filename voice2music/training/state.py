@@ -6,10 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from voice2music.errors import CorruptCheckpoint
 
 STATE = "state.pt"
+
+
+def learnt(network: nn.Module) -> dict[str, Tensor]:
+    """What training changes: parameters that learn, and buffers. The rest is known anyway."""
+    still = {name for name, each in network.named_parameters() if not each.requires_grad}
+    return {name: value for name, value in network.state_dict().items() if name not in still}
+
+
+def load_learnt(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put `learnt` weights back.
+
+    Raises:
+        KeyError: they are another network's.
+    """
+    wanted, given = set(learnt(network)), set(weights)
+    if wanted != given:
+        raise KeyError(f"other weights: {sorted(wanted ^ given)[0]}")
+    network.load_state_dict(dict(weights), strict=False)
 
 
 def write_state(run: Path, state: Mapping[str, Any]) -> None:

@@ -59,11 +59,17 @@ class Settings:
         final: share of it at the end of the cosine.
         betas, weight_decay: of AdamW; biases, gains and single rows do not decay.
         clip: largest norm of the gradient.
-        average: decay of the weights' average per step; shorter at the beginning.
+        average: decay of the weights' average per step; shorter at the beginning; 0 keeps none.
+        parts: that a batch is cut into, their gradients added up; its size is a multiple of it.
+        best: the figure of the validations by which weights are kept, the smallest; "" keeps none.
+        keep: how many are; patience: validations without a better one after which the run ends, 0
+            is never.
         rival_from: share of the run after which the rival is heard; 1 is never.
         rival_rate: learning rate of the rival.
         rival_weight: of what it says, in the network's loss.
         precision: "bf16" computes where it is safe in half precision, "no" in single.
+        eight_bit: AdamW with states of 8 bits (package bitsandbytes, on a CUDA card).
+        board: log for TensorBoard too (package tensorboard), into `board/` of the run.
         validations: how many times, evenly, the last one at the end.
         save_minutes: between two written states.
         workers: processes that prepare batches.
@@ -79,10 +85,16 @@ class Settings:
     weight_decay: float = 0.01
     clip: float = 1.0
     average: float = 0.999
+    parts: int = 1
+    best: str = ""
+    keep: int = 1
+    patience: int = 0
     rival_from: float = 1.0
     rival_rate: float = 3e-4
     rival_weight: float = 1.0
     precision: str = "bf16"
+    eight_bit: bool = False
+    board: bool = False
     validations: int = 4
     save_minutes: float = 3.0
     log_steps: int = 20

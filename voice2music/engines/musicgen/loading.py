@@ -69,7 +69,7 @@ def load(
         checkpoint = locate(checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with memory_errors_named(), quiet_transformers():
-        model = _model(checkpoint.folder, _dtype(checkpoint.folder, device, precision))
+        model = whole_model(checkpoint.folder, _dtype(checkpoint.folder, device, precision))
         model.to(device)
     _check_codec(model, checkpoint.folder)
     form = read_format(checkpoint.folder)
@@ -77,11 +77,15 @@ def load(
     about = About(checkpoint.name, checkpoint.sha256, checkpoint.licence, checkpoint.commercial)
     log.info("loaded %s on %s in %s", checkpoint.name, device, model.dtype)
     spectra = load_spectra(checkpoint.folder)
-    return MusicGen(model, _tokenizer(checkpoint.folder), form, about, chroma, spectra)
+    return MusicGen(model, text_tokenizer(checkpoint.folder), form, about, chroma, spectra)
 
 
-def _model(folder: Path, dtype: torch.dtype) -> MusicgenMelodyForConditionalGeneration:
-    """Weights and all, refusing what the library would fill with random numbers."""
+def whole_model(folder: Path, dtype: torch.dtype) -> MusicgenMelodyForConditionalGeneration:
+    """Weights and all, refusing what the library would fill with random numbers.
+
+    Raises:
+        CorruptCheckpoint: not whole, or not MusicGen-Melody.
+    """
     try:
         model, found = _Model.from_pretrained(
             folder, local_files_only=True, dtype=dtype, output_loading_info=True
@@ -102,7 +106,12 @@ def _model(folder: Path, dtype: torch.dtype) -> MusicgenMelodyForConditionalGene
     return model
 
 
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The text encoder's.
+
+    Raises:
+        CorruptCheckpoint: there is none that can be read.
+    """
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except UNREADABLE as error:

@@ -1,0 +1,78 @@
+"""`voice2music finetune`: a model learns your own songs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voice2music.cli_errors import errors
+
+finetune = typer.Typer(no_args_is_help=True, help="Fine-tune a model on pairs of voice and music.")
+
+
+@finetune.command("musicgen")
+def finetune_musicgen(
+    data: Annotated[Path, typer.Option(help="Of `dataset build` or `dataset make`.")],
+    run: Annotated[Path, typer.Option(help="State, log and takes; a run goes on from it.")],
+    out: Annotated[
+        Path, typer.Option(help="The finished model; in a folder checkpoints/ the app lists it.")
+    ],
+    start: Annotated[str, typer.Option(help="Checkpoint to begin with.")] = "mini-musicgen",
+    stage: Annotated[int, typer.Option(help="1: voice to music; 2: voice and words.")] = 2,
+    prompts: Annotated[str, typer.Option(help="Of stage 2: genre, refined or all.")] = "all",
+    lora: Annotated[int, typer.Option(min=0, help="Rank of adapters; 0 trains it all.")] = 0,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Of training in all.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="At most.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=1e-7, help="Learning rate; 1e-4, with adapters 3e-4.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Crops at once.")] = 4,
+    gathered: Annotated[int, typer.Option(min=1, help="Batches to a step.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, help="Of a crop, at most.")] = 30.0,
+    no_voice: Annotated[float, typer.Option(help="Share of crops without the voice.")] = 0.5,
+    no_words: Annotated[float, typer.Option(help="Share of crops without words.")] = 0.5,
+    nothing: Annotated[float, typer.Option(help="Share of crops without either.")] = 0.2,
+    average: Annotated[float, typer.Option(min=0, max=0.99999, help="Of weights; 0: none.")] = 0.99,
+    validations: Annotated[int, typer.Option(min=1, help="Evenly over the run.")] = 4,
+    judged: Annotated[int, typer.Option(min=0, help="Takes at each of them.")] = 4,
+    patience: Annotated[int, typer.Option(min=0, help="Worse ones to stop after; 0: never.")] = 0,
+    keep: Annotated[int, typer.Option(min=1, help="Best weights that are kept.")] = 1,
+    checkpointing: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
+    half: Annotated[bool, typer.Option(help="Keep what does not learn in bfloat16.")] = False,
+    eight_bit: Annotated[bool, typer.Option(help="8-bit AdamW (bitsandbytes, CUDA).")] = False,
+    board: Annotated[bool, typer.Option(help="Log for TensorBoard too.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of batches.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+) -> None:
+    """Teach MusicGen-Melody new pairs; a run that was stopped goes on with the same command.
+
+    Several processes or graphics cards: `accelerate launch -m voice2music finetune musicgen …`.
+    """
+    import torch
+
+    from voice2music.checkpoints import locate
+    from voice2music.finetuning.recipe import MusicgenRecipe
+    from voice2music.finetuning.run import BEST, ended
+    from voice2music.finetuning.run import finetune_musicgen as go
+    from voice2music.training.task import Settings
+
+    if threads:
+        torch.set_num_threads(threads)
+    with errors():
+        recipe = MusicgenRecipe(
+            stage=stage, prompts=prompts, lora=lora, seconds=seconds, batch=batch,  # type: ignore[arg-type]
+            gathered=gathered, no_voice=no_voice, no_words=no_words, nothing=nothing,
+            checkpointing=checkpointing, half=half, judged=judged,
+        )  # fmt: skip
+        settings = Settings(
+            minutes=minutes, steps=steps, learning_rate=rate or (3e-4 if lora else 1e-4),
+            warm_up=20, average=average, parts=gathered, best=BEST, keep=keep,
+            patience=patience, validations=validations, log_steps=10, seed=seed,
+            board=board, eight_bit=eight_bit,
+        )  # fmt: skip
+        progress = go(recipe, settings, data, locate(start), run, out)
+        if not ended(progress, settings, run):
+            share = progress.share(settings)
+            typer.echo(f"stopped at {100 * share:.0f} %; the same command goes on from there")
+            raise typer.Exit(130)
+        typer.echo(out)

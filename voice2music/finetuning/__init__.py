@@ -1,0 +1,1 @@
+"""Fine-tuning MusicGen-Melody and AudioLDM on pairs of voice and music."""

@@ -1,0 +1,132 @@
+"""What is learned from, out of either kind of data set: songs taken apart, or made pairs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voice2music.clip import OWN, Clip, read
+from voice2music.dataset.shards import MANIFEST, Pairs, Row
+from voice2music.dataset.songs.chunks import melody_of as melody_of_chunk
+from voice2music.dataset.songs.chunks import plan_of as plan_of_chunk
+from voice2music.dataset.songs.manifest import BUILD, read_chunks
+from voice2music.dataset.songs.splits import Split
+from voice2music.dataset.songs.wording import families
+from voice2music.engines.base import Melody
+from voice2music.engines.plan import Plan
+from voice2music.errors import BadManifest, BadRequest
+from voice2music.finetuning.recipe import Prompts
+from voice2music.notes import Note
+from voice2music.styles import styles
+from voice2music.training.plans import music_plan
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One stretch of music with the voice that it belongs to.
+
+    Args:
+        id: the same in every run.
+        seconds: of both.
+        melody: what is sung; plan: beats and chords of the music, None where none are known.
+        families: the prompts "none", "genre" and "refined"; captions: all words for it.
+        role: "tune" or "back".
+    """
+
+    id: str
+    seconds: float
+    melody: Melody
+    plan: Plan | None
+    families: Mapping[str, str]
+    captions: tuple[str, ...]
+    role: str
+    genre: str
+
+    def words(self, prompts: Prompts, chance: np.random.Generator) -> str:
+        """A caption of a family, or any."""
+        if prompts != "all":
+            return self.families[prompts]
+        return self.captions[int(chance.integers(len(self.captions)))]
+
+
+class Examples:
+    """All examples of a split, and their sound.
+
+    Args:
+        data: that `voice2music dataset build` or `dataset make` made.
+        split: of it.
+        model: whose chunks, where there are several.
+    Raises:
+        BadRequest: nothing in it. BadManifest: neither kind of data set, or damaged.
+    """
+
+    def __init__(self, data: Path, split: Split, model: str = "musicgen") -> None:
+        self._data = data
+        self._pairs: Pairs | None = None
+        if (data / BUILD).is_file():
+            self._rows: Sequence[Row] = [r for r in read_chunks(data, split) if r["model"] == model]
+            made = [_of_chunk(data, row) for row in self._rows]
+        elif (data / MANIFEST).is_file():
+            self._pairs = Pairs(data, split)
+            self._rows = self._pairs.rows
+            made = [_of_pair(self._pairs, index) for index in range(len(self._pairs))]
+        else:
+            raise BadManifest(
+                f"'{data}' is no data set. Make one with `voice2music dataset build` or `make`."
+            )
+        if not made:
+            raise BadRequest(
+                f"'{data.name}' has nothing to fine-tune on in its split '{split}'. Use more songs."
+            )
+        self.all: tuple[Example, ...] = tuple(made)
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def music(self, index: int) -> Clip:
+        """The music of an example."""
+        if self._pairs is not None:
+            return Clip(self._pairs.music(index), self._rows[index]["music"]["rate"])
+        return read(self._data / self._rows[index]["music"]["file"], OWN)
+
+    def voice(self, index: int) -> Clip:
+        """The voice of an example."""
+        if self._pairs is not None:
+            return Clip(self._pairs.voice(index), self._rows[index]["voice"]["rate"])
+        return read(self._data / self._rows[index]["voice"]["file"], OWN)
+
+    @property
+    def marks(self) -> list[str]:
+        """The sha256 of every piece of music, in order."""
+        return [row["music"]["sha256"] for row in self._rows]
+
+
+def _of_chunk(data: Path, row: Row) -> Example:
+    return _example(row, melody_of_chunk(data, row), plan_of_chunk(row), row["genre"], row["role"])
+
+
+def _of_pair(pairs: Pairs, index: int) -> Example:
+    row = pairs.rows[index]
+    notes = tuple(Note(on, off, int(midi)) for on, off, midi in row["heard"]["notes"])
+    melody = Melody(pairs.heard(index), notes)
+    known = styles()
+    genre = known[row["genre"]].title if row["genre"] in known else row["genre"]
+    plan = music_plan(row) if row["genre"] in known else None
+    return _example(row, melody, plan, genre, row["role"])
+
+
+def _example(
+    row: dict[str, Any], melody: Melody, plan: Plan | None, genre: str, role: str
+) -> Example:
+    return Example(
+        id=row["id"],
+        seconds=float(row["seconds"]),
+        melody=melody,
+        plan=plan,
+        families=families(genre),
+        captions=tuple(row["captions"]),
+        role=role,
+        genre=genre,
+    )

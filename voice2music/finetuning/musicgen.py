@@ -1,0 +1,253 @@
+"""MusicGen-Melody learns new pairs: what the training loop is given.
+
+Any checkpoint in transformers' layout will do, ours or the 1.5 B one: its own codec, tokenizer and
+melody rows are used, so what comes out is loaded as what went in.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.utils.checkpoint
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import MusicgenMelodyForConditionalGeneration
+
+from voice2music.checkpoints import Checkpoint
+from voice2music.dataset.songs.splits import Split
+from voice2music.engines.musicgen.engine import About, MusicGen
+from voice2music.engines.musicgen.format import OWN_FILE, read_format
+from voice2music.engines.musicgen.loading import text_tokenizer, whole_model
+from voice2music.engines.musicgen.rows import melody_rows, null_rows
+from voice2music.engines.musicgen.spectra import FOLDER as SPECTRA
+from voice2music.engines.musicgen.spectra import load_spectra
+from voice2music.engines.quiet import quiet_transformers
+from voice2music.errors import BadRequest
+from voice2music.finetuning.adapters import PROJECTIONS, adapted, merged
+from voice2music.finetuning.examples import Example, Examples
+from voice2music.finetuning.judging import judged
+from voice2music.finetuning.recipe import MusicgenRecipe
+from voice2music.finetuning.tokens import tokens_of
+from voice2music.training.musicgen_network import NOTHING, MusicgenNetwork, columns
+
+Chance = np.random.Generator
+SHARD = "2GB"
+
+
+class FinetunedMusicgen(MusicgenNetwork):
+    """The network out of a whole model, sharing its weights; every codebook's loss is told."""
+
+    def __init__(
+        self, model: MusicgenMelodyForConditionalGeneration, checkpointing: bool = False
+    ) -> None:
+        nn.Module.__init__(self)
+        self.text_encoder, self.decoder = model.text_encoder, model.decoder
+        for name in PROJECTIONS:  # a checkpoint whose sizes fit has none
+            setattr(self, name, getattr(model, name, None) or nn.Identity())
+        self.dropout, self.checkpointing = 0.0, checkpointing
+        books = model.decoder.num_codebooks
+        self.register_buffer("emphasis", torch.ones(books), persistent=False)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses of a batch as of `MusicgenNetwork`, without noise in the past.
+
+        Returns:
+            "loss", the mean over the codebooks, and "book_0" and so on.
+        """
+        losses = self.losses(batch)
+        books = {f"book_{k}": loss.detach() for k, loss in enumerate(losses)}
+        return {"loss": losses.mean(), **books}
+
+    def losses(self, batch: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy of each codebook, (codebooks,)."""
+        inputs, targets = columns(batch["codes"], self.decoder.config.pad_token_id)
+        return self.book_losses(self.hidden(self.prefix(batch), inputs), targets)
+
+    def _layer(self, layer: Any, x: Tensor, first: int) -> Tensor:  # noqa: ANN401
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return super()._layer(layer, x, first)
+        made: Tensor = torch.utils.checkpoint.checkpoint(
+            super()._layer, layer, x, first, use_reentrant=False
+        )
+        return made
+
+
+class MusicgenFinetuning:
+    """See `voice2music.training.task.Task`.
+
+    Args:
+        recipe: what is trained and left out.
+        data: a data set of songs or of made pairs.
+        start: the checkpoint to begin with.
+    Raises:
+        BadRequest: a stereo checkpoint; nothing to train on.
+    """
+
+    rival: None = None
+
+    def __init__(self, recipe: MusicgenRecipe, data: Path, start: Checkpoint) -> None:
+        self.recipe, self.start = recipe, start
+        self.form = read_format(start.folder)
+        self.tokenizer = text_tokenizer(start.folder)
+        dtype = torch.bfloat16 if recipe.half else torch.float32
+        with quiet_transformers():
+            self._model = whole_model(start.folder, dtype)
+        if self._model.decoder.config.audio_channels != 1:
+            raise BadRequest(f"'{start.name}' is stereo; only mono checkpoints are fine-tuned.")
+        codec = self._model.audio_encoder
+        self._rate = codec.config.sampling_rate / codec.config.hop_length
+        longest = min(recipe.seconds, self.form.window_seconds)
+        self._window = max(8, int(longest * self._rate))
+        splits: tuple[Split, ...] = ("train", "valid")
+        self.examples = {split: Examples(data, split) for split in splits}
+        self._codes: dict[Split, list[NDArray[np.int16]]] = {
+            split: tokens_of(examples, codec, start.folder, data)
+            for split, examples in self.examples.items()
+        }
+        # In evaluation mode throughout: no dropout in the text encoder, which does not learn.
+        network = FinetunedMusicgen(self._model, recipe.checkpointing).eval()
+        self.network: nn.Module = adapted(network, recipe)
+
+    def batch(self, chance: Chance) -> Mapping[str, Any]:
+        """Crops of random examples; what is left out is drawn for each by itself."""
+        count = self.recipe.batch * self.recipe.gathered
+        known = self.examples["train"].all
+        crops = []
+        for index in chance.integers(len(known), size=count):
+            given = self._given(chance)
+            codes = self._codes["train"][int(index)]
+            room = max(0, codes.shape[1] - self._window)
+            start = int(chance.integers(room + 1))
+            text = known[int(index)].words(self.recipe.words, chance)
+            crops.append(self._crop(known[int(index)], codes, start, text, *given))
+        return self._collated(crops)
+
+    def _given(self, chance: Chance) -> tuple[bool, bool]:
+        """Whether a crop has its voice, and its words."""
+        draws = chance.random(3)
+        if draws[0] < self.recipe.nothing:
+            return False, False
+        return bool(draws[1] >= self.recipe.no_voice), bool(draws[2] >= self.recipe.no_words)
+
+    def _crop(
+        self,
+        example: Example,
+        codes: NDArray[np.int16],
+        start: int,
+        text: str,
+        has_voice: bool = True,
+        has_words: bool = True,
+    ) -> dict[str, Any]:
+        """A window from codec frame `start` on, as the engine would be given it."""
+        part = codes[:, start : start + self._window]
+        whole = np.full((len(codes), self._window), NOTHING, np.int64)
+        whole[:, : part.shape[1]] = part
+        form = self.form.row_format(self._model.config.chroma_length)
+        rows = (
+            melody_rows(example.melody, form, start / self._rate, example.plan)
+            if has_voice
+            else null_rows(form)
+        )
+        return {"codes": whole, "rows": rows, "words": text, "has_text": has_words and bool(text)}
+
+    def _collated(self, crops: list[dict[str, Any]]) -> dict[str, Any]:
+        """Stacked; texts as tokens of one of the lengths that the engine pads to."""
+        texts = [crop["words"] for crop in crops]
+        longest = max(len(self.tokenizer(text)["input_ids"]) for text in texts)
+        lengths = sorted(self.form.text_lengths)
+        length = next((size for size in lengths if size >= longest), lengths[-1])
+        tokens = self.tokenizer(
+            texts, padding="max_length", max_length=length, truncation=True, return_tensors="np"
+        )
+        return {
+            "codes": np.stack([crop["codes"] for crop in crops]),
+            "rows": np.stack([crop["rows"] for crop in crops]).astype(np.float32),
+            "text": tokens["input_ids"].astype(np.int64),
+            "text_mask": tokens["attention_mask"].astype(np.float32),
+            "has_text": np.array([crop["has_text"] for crop in crops], np.float32),
+        }
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module, folder: Path) -> dict[str, float]:
+        """Losses on held-out windows, with and without voice and words; takes with scores."""
+        assert isinstance(network, FinetunedMusicgen)
+        scores = self._held_out(network)
+        if self.recipe.judged:
+            engine = self.engine(network)
+            scores |= judged(engine, self.examples["valid"], self.recipe, folder)
+        return scores
+
+    def engine(self, network: nn.Module) -> MusicGen:
+        """The app's own engine on the weights in training."""
+        about = About(self.start.name, "", self.start.licence, self.start.commercial)
+        spectra = load_spectra(self.start.folder)
+        return MusicGen(self._shell(network), self.tokenizer, self.form, about, spectra=spectra)
+
+    def export(self, network: nn.Module, folder: Path) -> None:
+        """A folder in the checkpoint's own layout, adapters merged into the weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("model*.safetensors*"):
+            old.unlink()
+        model = self._shell(merged(network))
+        with quiet_transformers():
+            model.half().save_pretrained(folder, max_shard_size=SHARD)
+            self.tokenizer.save_pretrained(folder)
+        for name in ("preprocessor_config.json", OWN_FILE):
+            if (self.start.folder / name).is_file():
+                shutil.copyfile(self.start.folder / name, folder / name)
+        if (self.start.folder / SPECTRA).is_dir():
+            shutil.copytree(self.start.folder / SPECTRA, folder / SPECTRA, dirs_exist_ok=True)
+        self._mark_role(folder / OWN_FILE)
+
+    def _mark_role(self, path: Path) -> None:
+        """What it was trained to do with a tune, for the engine's notes and its card."""
+        known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        learnt = {example.role for example in self.examples["train"].all}
+        roles = sorted({*known.get("roles", self.form.roles), *learnt}, reverse=True)
+        terms = {"licence": self.start.licence, "commercial": self.start.commercial}
+        values = {**known, **terms, "roles": roles, "made_from": f"{self.start.name}, fine-tuned"}
+        path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+    def _held_out(self, network: FinetunedMusicgen, count: int = 32) -> dict[str, float]:
+        """Mean cross-entropy of the same windows every time."""
+        examples, codes = self.examples["valid"].all, self._codes["valid"]
+        chosen = np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
+        kinds = {"loss": (True, True), "loss without voice": (False, True)}
+        if self.recipe.words != "none":
+            kinds["loss without words"] = (True, False)
+        device = next(network.parameters()).device
+        out: dict[str, float] = {}
+        for kind, given in kinds.items():
+            parts = []
+            for at in range(0, len(chosen), self.recipe.batch):
+                crops = [
+                    self._crop(examples[i], codes[i], max(0, codes[i].shape[1] - self._window) // 2,
+                               self._judged_words(examples[i]), *given)
+                    for i in chosen[at : at + self.recipe.batch]
+                ]  # fmt: skip
+                batch = {k: torch.as_tensor(v).to(device) for k, v in self._collated(crops).items()}
+                parts.append(network.losses(batch) * len(crops))
+            means = torch.stack(parts).sum(dim=0) / len(chosen)
+            out[kind] = round(float(means.mean()), 4)
+            if kind == "loss":
+                out |= {f"book_{k}": round(float(mean), 4) for k, mean in enumerate(means)}
+        return out
+
+    def _judged_words(self, example: Example) -> str:
+        wanted = self.recipe.words
+        return example.families["refined" if wanted == "all" else wanted]
+
+    def _shell(self, network: nn.Module) -> MusicgenMelodyForConditionalGeneration:
+        """The whole model around a network's own parts; nothing is copied."""
+        shell = MusicgenMelodyForConditionalGeneration.__new__(
+            MusicgenMelodyForConditionalGeneration
+        )
+        shell.__dict__ = {**self._model.__dict__, "_modules": dict(self._model._modules)}
+        for name in ("text_encoder", "decoder", *PROJECTIONS):
+            if name in shell._modules:
+                shell._modules[name] = getattr(network, name)
+        return shell

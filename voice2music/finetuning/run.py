@@ -1,0 +1,161 @@
+"""A fine-tuning from beginning to end: judged before, trained, judged after, written as a model.
+
+run/run.json            recipe, settings, checkpoint, data, their hashes, seed, git revision
+run/before.json         figures of the checkpoint as it came
+run/log.jsonl           losses and figures of every validation; run/board/ the same for TensorBoard
+run/valid/STEP/         takes for the same held-out voices at every validation
+run/best/               weights of the best validations; run/state.pt from where it goes on
+"""
+
+import json
+import logging
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from voice2music import __version__
+from voice2music.checkpoints import Checkpoint
+from voice2music.dataset.shards import write_text
+from voice2music.dataset.songs.records import key_of
+from voice2music.errors import BadRequest
+from voice2music.finetuning.card import card
+from voice2music.finetuning.musicgen import MusicgenFinetuning
+from voice2music.finetuning.recipe import MusicgenRecipe
+from voice2music.training.loop import averaged, train
+from voice2music.training.task import Progress, Settings
+
+log = logging.getLogger(__name__)
+
+BEST = "loss"
+RUN, BEFORE = "run.json", "before.json"
+
+
+def finetune_musicgen(
+    recipe: MusicgenRecipe,
+    settings: Settings,
+    data: Path,
+    start: Checkpoint,
+    run: Path,
+    out: Path,
+) -> Progress:
+    """Fine-tune and export; a run that was stopped goes on where it was.
+
+    Args:
+        settings: how long; its batches are cut into `recipe.gathered` parts.
+        run: folder of the run.
+        out: folder of the finished model, written at the end of the run only.
+    Returns:
+        How far it came; `out` is there when its share is 1 or it ended early.
+    Raises:
+        BadRequest: the run in that folder is another one; see `MusicgenFinetuning`.
+        TrainingFailed, CorruptCheckpoint: see `training.loop.train`.
+    """
+    task = MusicgenFinetuning(recipe, data, start)
+    about = described(recipe, settings, data, start, task)
+    run.mkdir(parents=True, exist_ok=True)
+    _check_run(run, about)
+    before = _before(task, run)
+    progress = train(task, settings, run, {"recipe": asdict(recipe)})
+    if not ended(progress, settings, run):
+        return progress
+    network = averaged(task, run, settings.best)
+    folder = run / "valid" / "best"
+    folder.mkdir(parents=True, exist_ok=True)
+    after = task.validate(network, folder)
+    task.export(network, out)
+    write_text(out / "README.md", card(out.name, about, before, after, progress))
+    return progress
+
+
+def ended(progress: Progress, settings: Settings, run: Path) -> bool:
+    """Whether a run is over: at its end, or it got no better for long enough."""
+    from voice2music.training.best import Best
+
+    stale = Best(run, settings.best, settings.keep).stale
+    return progress.share(settings) >= 1 or bool(settings.patience and stale >= settings.patience)
+
+
+def described(
+    recipe: MusicgenRecipe,
+    settings: Settings,
+    data: Path,
+    start: Checkpoint,
+    task: MusicgenFinetuning,
+) -> dict[str, Any]:
+    """Everything that the result depends on."""
+    learnt = sum(p.numel() for p in task.network.parameters() if p.requires_grad)
+    return {
+        "model": "musicgen",
+        "recipe": asdict(recipe),
+        "settings": asdict(settings),
+        "start": {"name": start.name, "sha256": start.sha256, "licence": start.licence},
+        "data": {
+            "name": data.name,
+            "hash": key_of([task.examples[split].marks for split in task.examples]),
+            "examples": {split: len(examples) for split, examples in task.examples.items()},
+            "seconds": {
+                split: round(sum(e.seconds for e in examples.all), 1)
+                for split, examples in task.examples.items()
+            },
+        },
+        "parameters": {"all": _count(task), "learning": learnt},
+        "version": __version__,
+        "git": revision(),
+    }
+
+
+def revision() -> str:
+    """The git revision of the program, "-dirty" where files were changed; "" outside of git."""
+    place = Path(__file__).parent
+    words = ["git", "-C", str(place), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(words, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
+
+
+def _count(task: MusicgenFinetuning) -> int:
+    return sum(parameter.numel() for parameter in task.network.parameters())
+
+
+def _check_run(run: Path, about: Mapping[str, Any]) -> None:
+    """The folder's run is this one; it is described where there is none."""
+    path = run / RUN
+    plain = json.loads(json.dumps(about))
+    if not path.is_file():
+        write_text(path, json.dumps(plain, indent=1) + "\n")
+        return
+    there = json.loads(path.read_text("utf-8"))
+    same = ("model", "recipe", "start", "data")
+    if other := [key for key in same if there.get(key) != plain[key]]:
+        raise BadRequest(
+            f"'{run}' holds another run (other: {', '.join(other)}). Go on with what it began "
+            f"with, or choose a new folder."
+        )
+
+
+def _before(task: MusicgenFinetuning, run: Path) -> dict[str, float]:
+    """How the checkpoint itself does on the same held-out voices, measured once."""
+    path = run / BEFORE
+    if path.is_file():
+        known: dict[str, float] = json.loads(path.read_text("utf-8"))
+        return known
+    folder = run / "valid" / "before"
+    folder.mkdir(parents=True, exist_ok=True)
+    with _unchanged():
+        scores = task.validate(task.network, folder)
+    write_text(path, json.dumps(scores))
+    return scores
+
+
+@contextmanager
+def _unchanged() -> Iterator[None]:
+    """What is judged first must not change what is drawn later."""
+    with torch.random.fork_rng():
+        yield
