@@ -10,7 +10,7 @@ import typer
 from voice2music.cli import app
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", ROOT / "docs" / "deploy.md"]
+DOCS = [ROOT / "README.md", ROOT / "docs" / "deploy.md", ROOT / "docs" / "fine-tuning.md"]
 COMMAND = typer.main.get_command(app)
 
 
