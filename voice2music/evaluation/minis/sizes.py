@@ -41,5 +41,5 @@ class Sizes:
         )
 
 
-WHOLE = Sizes(64, 2, 8, 64, 32, 32, 16, 256, 256, 16, 4, Plan())
+WHOLE = Sizes(64, 2, 8, 64, 32, 32, 16, 256, 256, 16, 4, Plan(again=240, reconstructions=320))
 QUICK = Sizes(16, 1, 2, 16, 8, 8, 6, 256, 40, 16, 1, Plan(again=50, reconstructions=48))
