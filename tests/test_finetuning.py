@@ -24,7 +24,7 @@ from voice2music.finetuning.examples import Examples
 from voice2music.finetuning.judging import asked_of
 from voice2music.finetuning.musicgen import MusicgenFinetuning
 from voice2music.finetuning.recipe import MusicgenRecipe
-from voice2music.finetuning.run import BEST, finetune_musicgen
+from voice2music.finetuning.run import BEST, finetune
 from voice2music.training import loop
 from voice2music.training.loop import averaged, train
 from voice2music.training.task import Settings as Training
@@ -261,7 +261,8 @@ def test_a_finished_run_is_a_model_that_the_app_lists_and_plays(
     monkeypatch.chdir(tmp_path)
     out, run = tmp_path / "checkpoints" / "mine", tmp_path / "run"
     recipe = replace(RECIPE, lora=2, judged=1)
-    progress = finetune_musicgen(recipe, replace(GO, board=True), songs, start, run, out)
+    task = MusicgenFinetuning(recipe, songs, start)
+    progress = finetune(task, replace(GO, board=True), songs, run, out)
     assert progress.step == 4
     assert "mine" in {listed.name for listed in list_checkpoints()}
     engine = load(locate("mine"))
@@ -277,10 +278,11 @@ def test_a_finished_run_is_a_model_that_the_app_lists_and_plays(
     assert about["start"]["sha256"] == start.sha256
     assert list((run / "board").iterdir())
     assert list((run / "valid" / "before").glob("*.wav"))
-    again = finetune_musicgen(recipe, GO, songs, start, run, out)
+    again = finetune(MusicgenFinetuning(recipe, songs, start), GO, songs, run, out)
     assert again.step == 4
     with pytest.raises(BadRequest, match="another run"):
-        finetune_musicgen(replace(recipe, stage=1), GO, songs, start, run, out)
+        other = MusicgenFinetuning(replace(recipe, stage=1), songs, start)
+        finetune(other, GO, songs, run, out)
 
 
 def test_the_command_fine_tunes(pairs, start, tmp_path):

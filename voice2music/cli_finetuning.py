@@ -1,11 +1,15 @@
 """`voice2music finetune`: a model learns your own songs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from voice2music.cli_errors import errors
+
+if TYPE_CHECKING:
+    from voice2music.finetuning.run import Finetuning
+    from voice2music.training.task import Settings
 
 finetune = typer.Typer(no_args_is_help=True, help="Fine-tune a model on pairs of voice and music.")
 
@@ -51,9 +55,9 @@ def finetune_musicgen(
     import torch
 
     from voice2music.checkpoints import locate
+    from voice2music.finetuning.musicgen import MusicgenFinetuning
     from voice2music.finetuning.recipe import MusicgenRecipe
-    from voice2music.finetuning.run import BEST, ended
-    from voice2music.finetuning.run import finetune_musicgen as go
+    from voice2music.finetuning.run import BEST
     from voice2music.training.task import Settings
 
     if threads:
@@ -70,9 +74,72 @@ def finetune_musicgen(
             patience=patience, validations=validations, log_steps=10, seed=seed,
             board=board, eight_bit=eight_bit,
         )  # fmt: skip
-        progress = go(recipe, settings, data, locate(start), run, out)
-        if not ended(progress, settings, run):
-            share = progress.share(settings)
-            typer.echo(f"stopped at {100 * share:.0f} %; the same command goes on from there")
-            raise typer.Exit(130)
-        typer.echo(out)
+        _run(MusicgenFinetuning(recipe, data, locate(start)), settings, data, run, out)
+
+
+@finetune.command("audioldm")
+def finetune_audioldm(
+    data: Annotated[Path, typer.Option(help="Of `dataset build` or `dataset make`.")],
+    run: Annotated[Path, typer.Option(help="State, log and takes; a run goes on from it.")],
+    out: Annotated[
+        Path, typer.Option(help="The finished model; in a folder checkpoints/ the app lists it.")
+    ],
+    start: Annotated[str, typer.Option(help="Checkpoint to begin with.")] = "mini-audioldm",
+    variant: Annotated[
+        str, typer.Option(help="voice; words: and the genre; refined: prompts; melody: and tune.")
+    ] = "melody",
+    film: Annotated[bool, typer.Option(help="Words and voice scale and shift too.")] = False,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Of training in all.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="At most.")] = None,
+    rate: Annotated[float, typer.Option(min=1e-7, help="Learning rate.")] = 1e-4,
+    batch: Annotated[int, typer.Option(min=1, help="Crops at once.")] = 4,
+    gathered: Annotated[int, typer.Option(min=1, help="Batches to a step.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, help="Of a crop, at most.")] = 10.24,
+    no_voice: Annotated[float, typer.Option(help="Share of crops without the voice.")] = 0.1,
+    no_words: Annotated[float, typer.Option(help="Share of crops without words.")] = 0.1,
+    no_tune: Annotated[float, typer.Option(help="Share of crops without the tune.")] = 0.1,
+    nothing: Annotated[float, typer.Option(help="Share of crops without any.")] = 0.1,
+    average: Annotated[float, typer.Option(min=0, max=0.99999, help="Of weights; 0: none.")] = 0.99,
+    validations: Annotated[int, typer.Option(min=1, help="Evenly over the run.")] = 4,
+    judged: Annotated[int, typer.Option(min=0, help="Takes at each of them.")] = 4,
+    patience: Annotated[int, typer.Option(min=0, help="Worse ones to stop after; 0: never.")] = 0,
+    keep: Annotated[int, typer.Option(min=1, help="Best weights that are kept.")] = 1,
+    eight_bit: Annotated[bool, typer.Option(help="8-bit AdamW (bitsandbytes, CUDA).")] = False,
+    board: Annotated[bool, typer.Option(help="Log for TensorBoard too.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of batches.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+) -> None:
+    """Teach AudioLDM new pairs; what it lacks to hear a voice or a tune is added first."""
+    import torch
+
+    from voice2music.checkpoints import locate
+    from voice2music.finetuning.audioldm import AudioldmFinetuning
+    from voice2music.finetuning.recipe import AudioldmRecipe
+    from voice2music.finetuning.run import BEST
+    from voice2music.training.task import Settings
+
+    if threads:
+        torch.set_num_threads(threads)
+    with errors():
+        recipe = AudioldmRecipe(
+            variant=variant, film=film, seconds=seconds, batch=batch, gathered=gathered,  # type: ignore[arg-type]
+            no_voice=no_voice, no_words=no_words, no_tune=no_tune, nothing=nothing, judged=judged,
+        )  # fmt: skip
+        settings = Settings(
+            minutes=minutes, steps=steps, learning_rate=rate, warm_up=20, average=average,
+            parts=gathered, best=BEST, keep=keep, patience=patience, validations=validations,
+            log_steps=10, seed=seed, board=board, eight_bit=eight_bit,
+        )  # fmt: skip
+        _run(AudioldmFinetuning(recipe, data, locate(start)), settings, data, run, out)
+
+
+def _run(task: "Finetuning", settings: "Settings", data: Path, run: Path, out: Path) -> None:
+    """Train, and say where the model is or how far it came."""
+    from voice2music.finetuning.run import ended, finetune
+
+    progress = finetune(task, settings, data, run, out)
+    if not ended(progress, settings, run):
+        share = progress.share(settings)
+        typer.echo(f"stopped at {100 * share:.0f} %; the same command goes on from there")
+        raise typer.Exit(130)
+    typer.echo(out)

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from voice2music.finetuning.recipe import STAGES
 from voice2music.training.task import Progress
 
 HEAD = """---
 license: {license}
-library_name: transformers
-tags: [music-generation, musicgen, melody-conditioned, fine-tuned]
+library_name: {library}
+tags: [music-generation, {model}, melody-conditioned, fine-tuned]
 ---
 # {name}
 
@@ -35,10 +34,10 @@ The same held-out voices, before the first step and with the best weights of the
 |---|---|---|
 """
 TAIL = """
-"loss" is the mean cross-entropy over the codebooks; "melody" is how much of the sung melody the
-take plays, beside what it plays of other voices' melodies; "chord fit" is how much better the sung
-notes fit its chords than in the other eleven keys; "sound" is the share of takes that are neither
-silent, clipped nor stuck. The takes lie in the run's folder.
+"loss" is what training makes small, on held-out windows; "melody" is how much of the sung melody
+the take plays, beside what it plays of other voices' melodies; "chord fit" is how much better the
+sung notes fit its chords than in the other eleven keys; "sound" is the share of takes that are
+neither silent, clipped nor stuck. The takes lie in the run's folder.
 """
 
 
@@ -56,16 +55,15 @@ def card(
         before, after: figures of validations.
     """
     recipe, data, weights = about["recipe"], about["data"], about["parameters"]
-    lora = f" (LoRA of rank {recipe['lora']})" if recipe["lora"] else ""
-    stage = STAGES[recipe["stage"]]
-    if recipe["stage"] == 2:
-        stage += f" (prompts: {recipe['prompts']})"
+    lora = f" (LoRA of rank {recipe['lora']})" if recipe.get("lora") else ""
     head = HEAD.format(
         name=name,
         license=about["start"]["licence"].lower() or "other",
         start=about["start"]["name"],
         version=about["version"],
-        stage=stage,
+        stage=about["told"],
+        model=about["model"],
+        library="transformers" if about["model"] == "musicgen" else "diffusers",
         data=data["name"],
         hash=data["hash"],
         train=data["examples"]["train"],

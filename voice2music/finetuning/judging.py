@@ -13,7 +13,7 @@ from voice2music.evaluation.harmony import chord_fit, heard_chords, tonal_chroma
 from voice2music.evaluation.melody import melody_accuracy, prominent_pitch_classes
 from voice2music.evaluation.sound import sound_of
 from voice2music.finetuning.examples import Example, Examples
-from voice2music.finetuning.recipe import MusicgenRecipe, Prompts
+from voice2music.finetuning.recipe import AudioldmRecipe, MusicgenRecipe, Prompts
 from voice2music.pitch import HOP
 from voice2music.rhythm import steady
 
@@ -24,7 +24,10 @@ LONGEST = 10.0  # s of a take
 
 
 def judged(
-    engine: Engine, examples: Examples, recipe: MusicgenRecipe, folder: Path
+    engine: Engine,
+    examples: Examples,
+    recipe: MusicgenRecipe | AudioldmRecipe,
+    folder: Path,
 ) -> dict[str, float]:
     """One take for each of a few fixed voices, written as sound, and what they score.
 
@@ -33,21 +36,28 @@ def judged(
         "chord fit": see `evaluation.harmony.chord_fit`; "sound": share with nothing plainly wrong.
     """
     chosen = fixed(examples, recipe.judged)
-    takes = [take(engine, example, recipe.words, seed) for seed, example in enumerate(chosen)]
-    for number, (example, music) in enumerate(zip(chosen, takes, strict=True)):
-        write(music, folder / f"{number}-{example.role}.wav")
-    return scores(takes, [example.melody for example in chosen])
+    takes = []
+    for number, place in enumerate(chosen):
+        example = examples.all[place]
+        asked = asked_of(example, wording(example, recipe.words), examples.voice(place))
+        takes.append(take(engine, asked, number))
+        write(takes[-1], folder / f"{number}-{example.role}.wav")
+    return scores(takes, [examples.all[place].melody for place in chosen])
 
 
-def fixed(examples: Examples, count: int) -> list[Example]:
+def fixed(examples: Examples, count: int) -> list[int]:
     """The same few of a split every time, spread over it."""
     places = np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)
-    return [examples.all[place] for place in places]
+    return [int(place) for place in places]
 
 
-def take(engine: Engine, example: Example, prompts: Prompts, seed: int) -> Clip:
-    """Music for an example's voice and words, raw."""
-    asked = asked_of(example, example.families["refined" if prompts == "all" else prompts])
+def wording(example: Example, prompts: Prompts) -> str:
+    """The words by which a model that was given `prompts` is judged."""
+    return example.families["refined" if prompts == "all" else prompts]
+
+
+def take(engine: Engine, asked: Conditioning, seed: int) -> Clip:
+    """Music for what is asked, raw."""
     *_, last = engine.generate(
         asked, Settings(seed, start_from="noise"), lambda share, words: None, lambda: False
     )
@@ -55,7 +65,7 @@ def take(engine: Engine, example: Example, prompts: Prompts, seed: int) -> Clip:
     return last.audio
 
 
-def asked_of(example: Example, text: str) -> Conditioning:
+def asked_of(example: Example, text: str, voice: Clip | None = None) -> Conditioning:
     """What the app would give an engine for an example."""
     seconds = min(example.seconds, LONGEST)
     plan = example.plan or Plan(steady(TEMPO, seconds, known=False), (), seconds)
@@ -72,6 +82,7 @@ def asked_of(example: Example, text: str) -> Conditioning:
             tuple(note for note in example.melody.notes if note.onset < seconds),
         ),
         role="back" if example.role == "back" else "tune",
+        voice=voice and voice.cut(0, seconds),
     )
 
 

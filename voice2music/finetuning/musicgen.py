@@ -29,7 +29,7 @@ from voice2music.engines.quiet import quiet_transformers
 from voice2music.errors import BadRequest
 from voice2music.finetuning.adapters import PROJECTIONS, adapted, merged
 from voice2music.finetuning.examples import Example, Examples
-from voice2music.finetuning.judging import judged
+from voice2music.finetuning.judging import judged, wording
 from voice2music.finetuning.recipe import MusicgenRecipe
 from voice2music.finetuning.tokens import tokens_of
 from voice2music.training.musicgen_network import NOTHING, MusicgenNetwork, columns
@@ -87,6 +87,7 @@ class MusicgenFinetuning:
         BadRequest: a stereo checkpoint; nothing to train on.
     """
 
+    model = "musicgen"
     rival: None = None
 
     def __init__(self, recipe: MusicgenRecipe, data: Path, start: Checkpoint) -> None:
@@ -226,7 +227,7 @@ class MusicgenFinetuning:
             for at in range(0, len(chosen), self.recipe.batch):
                 crops = [
                     self._crop(examples[i], codes[i], max(0, codes[i].shape[1] - self._window) // 2,
-                               self._judged_words(examples[i]), *given)
+                               wording(examples[i], self.recipe.words), *given)
                     for i in chosen[at : at + self.recipe.batch]
                 ]  # fmt: skip
                 batch = {k: torch.as_tensor(v).to(device) for k, v in self._collated(crops).items()}
@@ -236,10 +237,6 @@ class MusicgenFinetuning:
             if kind == "loss":
                 out |= {f"book_{k}": round(float(mean), 4) for k, mean in enumerate(means)}
         return out
-
-    def _judged_words(self, example: Example) -> str:
-        wanted = self.recipe.words
-        return example.families["refined" if wanted == "all" else wanted]
 
     def _shell(self, network: nn.Module) -> MusicgenMelodyForConditionalGeneration:
         """The whole model around a network's own parts; nothing is copied."""

@@ -1,6 +1,8 @@
 """What a fine-tuning is: which stage, what is trained, what is left out, how long."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from voice2music.errors import BadRequest
@@ -8,6 +10,69 @@ from voice2music.errors import BadRequest
 Prompts = Literal["none", "genre", "refined", "all"]
 PROMPTS: tuple[Prompts, ...] = get_args(Prompts)
 STAGES = {1: "voice to music", 2: "voice and words to music"}
+
+
+Variant = Literal["voice", "words", "refined", "melody"]
+VARIANTS: Mapping[Variant, str] = MappingProxyType(
+    {
+        "voice": "voice only",
+        "words": "voice and words",
+        "refined": "refined prompts",
+        "melody": "voice, words and melody",
+    }
+)
+"""The source work's three, and ours."""
+
+
+@dataclass(frozen=True)
+class AudioldmRecipe:
+    """A fine-tuning of AudioLDM's UNet, which is grown first where it lacks an input.
+
+    Args:
+        variant: what it is given: the voice as a CLAP vector; with the genre; with the refined
+            prompt; with any caption and the tune frame by frame.
+        film: let words and voice scale and shift every block, if they do not yet.
+        seconds: of a crop; never more than the checkpoint's window.
+        batch: crops per step and process; gathered: steps whose gradients are added up.
+        no_voice, no_words, no_tune: share of crops without, each by itself.
+        nothing: share without any, for guidance.
+        judged: held-out voices that takes are made for at every validation.
+        steps: to make them in.
+    """
+
+    variant: Variant = "melody"
+    film: bool = False
+    seconds: float = 10.0
+    batch: int = 4
+    gathered: int = 1
+    no_voice: float = 0.1
+    no_words: float = 0.1
+    no_tune: float = 0.1
+    nothing: float = 0.1
+    judged: int = 4
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise BadRequest(f"The variant is of {', '.join(VARIANTS)}, got {self.variant!r}.")
+        shares = (self.no_voice, self.no_words, self.no_tune, self.nothing)
+        if not all(0 <= share <= 1 for share in shares):
+            raise BadRequest(f"Shares lie from 0 to 1, got {shares}.")
+        if self.batch < 1 or self.gathered < 1 or self.seconds <= 0 or self.steps < 1:
+            raise BadRequest("batch, gathered, seconds and steps are positive.")
+
+    @property
+    def words(self) -> Prompts:
+        """The words that are given."""
+        given: dict[Variant, Prompts] = {
+            "voice": "none", "words": "genre", "refined": "refined", "melody": "all"
+        }  # fmt: skip
+        return given[self.variant]
+
+    @property
+    def told(self) -> str:
+        """What it learns, in words."""
+        return VARIANTS[self.variant]
 
 
 @dataclass(frozen=True)
@@ -59,3 +124,9 @@ class MusicgenRecipe:
     def words(self) -> Prompts:
         """The words that are given: none in stage 1."""
         return "none" if self.stage == 1 else self.prompts
+
+    @property
+    def told(self) -> str:
+        """What it learns, in words."""
+        words = "" if self.stage == 1 else f" (prompts: {self.prompts})"
+        return f"{STAGES[self.stage]}{words}"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -22,12 +22,13 @@ from voice2music import __version__
 from voice2music.checkpoints import Checkpoint
 from voice2music.dataset.shards import write_text
 from voice2music.dataset.songs.records import key_of
+from voice2music.dataset.songs.splits import Split
 from voice2music.errors import BadRequest
 from voice2music.finetuning.card import card
-from voice2music.finetuning.musicgen import MusicgenFinetuning
-from voice2music.finetuning.recipe import MusicgenRecipe
+from voice2music.finetuning.examples import Examples
+from voice2music.finetuning.recipe import AudioldmRecipe, MusicgenRecipe
 from voice2music.training.loop import averaged, train
-from voice2music.training.task import Progress, Settings
+from voice2music.training.task import Progress, Settings, Task
 
 log = logging.getLogger(__name__)
 
@@ -35,32 +36,37 @@ BEST = "loss"
 RUN, BEFORE = "run.json", "before.json"
 
 
-def finetune_musicgen(
-    recipe: MusicgenRecipe,
-    settings: Settings,
-    data: Path,
-    start: Checkpoint,
-    run: Path,
-    out: Path,
-) -> Progress:
+class Finetuning(Task, Protocol):
+    """A task that began with a checkpoint."""
+
+    model: str
+    start: Checkpoint
+    examples: dict[Split, Examples]
+
+    @property
+    def recipe(self) -> MusicgenRecipe | AudioldmRecipe:
+        """What is trained and left out."""
+
+
+def finetune(task: Finetuning, settings: Settings, data: Path, run: Path, out: Path) -> Progress:
     """Fine-tune and export; a run that was stopped goes on where it was.
 
     Args:
-        settings: how long; its batches are cut into `recipe.gathered` parts.
+        settings: how long; its batches are cut into the recipe's `gathered` parts.
+        data: that the task learns from.
         run: folder of the run.
         out: folder of the finished model, written at the end of the run only.
     Returns:
         How far it came; `out` is there when its share is 1 or it ended early.
     Raises:
-        BadRequest: the run in that folder is another one; see `MusicgenFinetuning`.
+        BadRequest: the run in that folder is another one.
         TrainingFailed, CorruptCheckpoint: see `training.loop.train`.
     """
-    task = MusicgenFinetuning(recipe, data, start)
-    about = described(recipe, settings, data, start, task)
+    about = described(task, settings, data)
     run.mkdir(parents=True, exist_ok=True)
     _check_run(run, about)
     before = _before(task, run)
-    progress = train(task, settings, run, {"recipe": asdict(recipe)})
+    progress = train(task, settings, run, {"recipe": asdict(task.recipe)})
     if not ended(progress, settings, run):
         return progress
     network = averaged(task, run, settings.best)
@@ -80,18 +86,13 @@ def ended(progress: Progress, settings: Settings, run: Path) -> bool:
     return progress.share(settings) >= 1 or bool(settings.patience and stale >= settings.patience)
 
 
-def described(
-    recipe: MusicgenRecipe,
-    settings: Settings,
-    data: Path,
-    start: Checkpoint,
-    task: MusicgenFinetuning,
-) -> dict[str, Any]:
+def described(task: Finetuning, settings: Settings, data: Path) -> dict[str, Any]:
     """Everything that the result depends on."""
-    learnt = sum(p.numel() for p in task.network.parameters() if p.requires_grad)
+    start, weights = task.start, list(task.network.parameters())
     return {
-        "model": "musicgen",
-        "recipe": asdict(recipe),
+        "model": task.model,
+        "recipe": asdict(task.recipe),
+        "told": task.recipe.told,
         "settings": asdict(settings),
         "start": {"name": start.name, "sha256": start.sha256, "licence": start.licence},
         "data": {
@@ -103,7 +104,10 @@ def described(
                 for split, examples in task.examples.items()
             },
         },
-        "parameters": {"all": _count(task), "learning": learnt},
+        "parameters": {
+            "all": sum(p.numel() for p in weights),
+            "learning": sum(p.numel() for p in weights if p.requires_grad),
+        },
         "version": __version__,
         "git": revision(),
     }
@@ -118,10 +122,6 @@ def revision() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.strip()
-
-
-def _count(task: MusicgenFinetuning) -> int:
-    return sum(parameter.numel() for parameter in task.network.parameters())
 
 
 def _check_run(run: Path, about: Mapping[str, Any]) -> None:
@@ -140,7 +140,7 @@ def _check_run(run: Path, about: Mapping[str, Any]) -> None:
         )
 
 
-def _before(task: MusicgenFinetuning, run: Path) -> dict[str, float]:
+def _before(task: Finetuning, run: Path) -> dict[str, float]:
     """How the checkpoint itself does on the same held-out voices, measured once."""
     path = run / BEFORE
     if path.is_file():

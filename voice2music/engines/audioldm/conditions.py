@@ -63,9 +63,10 @@ def _words(parts: Parts, given: Conditioning) -> tuple[Tensor | None, Tensor | N
     """CLAP of the words and of what is not wanted; None where there are none."""
     text, negative = parts.text.embed([given.text, given.negative])
     # AudioLDM knows "no words" as the embedding of the empty text.
-    keep_empty = parts.layout.clap != "concatenated"
+    apart = parts.layout.clap == "concatenated"
+    keep_empty = not apart or parts.layout.empty == "text"
     return (
-        text if given.text or (keep_empty and not hears_voice(parts, given)) else None,
+        text if given.text or (keep_empty and (apart or not hears_voice(parts, given))) else None,
         negative if given.negative or keep_empty else None,
     )
 

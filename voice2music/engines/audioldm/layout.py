@@ -1,8 +1,8 @@
 """`voice2music.json`: what a checkpoint's own files do not say about how it was trained.
 
 A pretrained AudioLDM has none; then the defaults hold, which are AudioLDM's. Our training writes
-one. FiLM needs no entry: a UNet with `resnet_time_scale_shift: "scale_shift"` in its own config
-scales and shifts its features by time and CLAP embedding; the default only shifts them.
+one. A UNet with `resnet_time_scale_shift: "scale_shift"` in its own config scales and shifts its
+features by time and CLAP embedding; the default only shifts them. That needs no entry here.
 """
 
 import dataclasses
@@ -30,6 +30,9 @@ class Layout:
             the one that is absent; training must drop each of them now and then. "words": the
             voice's is not used.
         melody: the melody rows among the UNet's input channels, None where there are none.
+        film: the UNet brings FiLM of its own, see `film`.
+        empty: what stands for no words where `clap` is "concatenated": "zeros", or "text", the
+            embedding of the empty text, as a pretrained AudioLDM knows it.
         guidance: classifier-free guidance scale that goes with it.
         n_fft, fmin, fmax: of the log-mel, where they are not AudioLDM's.
     """
@@ -37,6 +40,8 @@ class Layout:
     window_seconds: float = 10.24
     clap: Fusion = "weighted"
     melody: MelodyRows | None = None
+    film: bool = False
+    empty: Literal["zeros", "text"] = "zeros"
     guidance: float = 2.5
     n_fft: int = 1024
     fmin: float = 0.0
@@ -63,6 +68,8 @@ class Layout:
             layout = cls(**values)
             if layout.clap not in get_args(Fusion) or layout.window_seconds <= 0:
                 raise ValueError(f"clap is {layout.clap!r}, window is {layout.window_seconds!r}")
+            if layout.empty not in ("zeros", "text"):
+                raise ValueError(f"empty is {layout.empty!r}")
         except (ValueError, TypeError) as error:
             raise CorruptCheckpoint(
                 f"'{folder.name}/{FILE}' cannot be used ({error}). Fetch the checkpoint again."

@@ -16,6 +16,7 @@ from voice2music.engines.audioldm.clap import (
     load_audio_tower,
     whole,
 )
+from voice2music.engines.audioldm.film import load_film
 from voice2music.engines.audioldm.layout import Layout
 from voice2music.engines.audioldm.reading import (
     damage_named,
@@ -152,6 +153,8 @@ def load_parts(
         tower = _audio_tower(folder, text, audio_tower, trust) if layout.clap != "words" else None
         vae = diffusers_model("AutoencoderKL", folder / "vae", torch.float32)
         unet = diffusers_model("UNet2DConditionModel", folder / "unet", _dtype(device, precision))
+        if layout.film:
+            load_film(unet, folder / "unet")
         vocoder = transformers_model("SpeechT5HifiGan", folder / "vocoder")
         inverter = _inverter(folder / "vocoder")
     deaf = "" if layout.clap == "words" else _why_deaf(tower, text)
