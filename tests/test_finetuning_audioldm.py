@@ -153,8 +153,10 @@ def test_a_crop_holds_the_latents_and_rows_of_its_own_time(pairs, ours):
         room = range(whole.shape[1] - frames + 1)
         starts = [s for s in room if np.allclose(whole[:, s : s + frames], crop["latent"])]
         example, parts = task.examples["train"].all[0], task.parts
-        rows = melody_channels(example.melody, whole.shape[1], parts.frame_rate,
-                               crop["tune"].shape[2], parts.layout.melody, example.plan)  # fmt: skip
+        bins, layout = crop["tune"].shape[2], parts.layout.melody
+        rows = melody_channels(
+            example.melody, whole.shape[1], parts.frame_rate, bins, layout, example.plan
+        )
         assert any(np.array_equal(rows[:, s : s + frames], crop["tune"]) for s in starts)
 
 
