@@ -93,10 +93,10 @@ class MusicgenFinetuning:
     def __init__(self, recipe: MusicgenRecipe, data: Path, start: Checkpoint) -> None:
         self.recipe, self.start = recipe, start
         self.form = read_format(start.folder)
-        self.tokenizer = text_tokenizer(start.folder)
         dtype = torch.bfloat16 if recipe.half else torch.float32
         with quiet_transformers():
             self._model = whole_model(start.folder, dtype)
+            self.tokenizer = text_tokenizer(start.folder)
         if self._model.decoder.config.audio_channels != 1:
             raise BadRequest(f"'{start.name}' is stereo; only mono checkpoints are fine-tuned.")
         codec = self._model.audio_encoder
