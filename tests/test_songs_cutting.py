@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voice2music.dataset.songs.cutting import cuts, share
-from voice2music.dataset.songs.splits import SPLITS, Songs, check_splits, plain_name, splits
+from voice2music.dataset.songs.splits import (
+    SPLITS,
+    Songs,
+    artists,
+    check_splits,
+    plain_name,
+    splits,
+)
 from voice2music.dataset.songs.wording import COUNT, Known, captions
 from voice2music.errors import BadManifest
 
@@ -122,11 +129,33 @@ def test_large_sets_test_on_every_genre():
         assert len({song.kind for song in found if dealt[song.id] == split}) == 5
 
 
+@pytest.mark.parametrize("count", [3, 4, 10, 12, 30, 50])
+def test_songs_that_are_all_of_another_kind_still_fill_every_split(count):
+    found = [Songs(f"s{i}", f"a{i}", "", (f"g{i}", ""), 100) for i in range(count)]
+    dealt = splits(found, SHARES, 0)
+    counts = {split: sum(one == split for one in dealt.values()) for split in SPLITS}
+    assert min(counts.values()) >= 1
+    assert counts["train"] >= count / 3
+    if count >= 10:
+        assert counts["train"] == pytest.approx(0.8 * count, abs=0.1 * count)
+
+
+def test_those_who_share_a_song_stay_together():
+    shared = ["Anna feat. Ben", "Ben", "Anna & Cora", "Dora", "Emil; Fay", "Gus"]
+    found = [Songs(f"s{i}", name, "", ("", ""), 100) for i, name in enumerate(shared)]
+    for seed in range(5):
+        dealt = splits(found, SHARES, seed)
+        assert dealt["s0"] == dealt["s1"] == dealt["s2"]
+
+
 def test_names_are_the_same_whatever_case_accents_and_marks():
     assert (
         plain_name("Beyoncé ") == plain_name("BEYONCE") == plain_name("be-yoncé".replace("-", ""))
     )
     assert plain_name("أم كلثوم") != plain_name("فيروز") != ""
+    assert plain_name("!!!") == "!!!"
+    assert artists("Anna feat. Ben & Cora") >= {"anna", "ben", "cora"}
+    assert artists("Simon and the Sandpaper") == {"simon and the sandpaper"}
 
 
 def test_a_leak_is_found():

@@ -129,11 +129,38 @@ def test_wrong_patterns_are_refused(names):
 
 
 def test_the_table_goes_before_the_tags():
-    tags = from_tags({"ARTIST": "Tag", "Genre": "rock", "copyright": "CC BY"})
+    tags = from_tags({"ARTIST": "Tag", "Genre": "rock", "license": "CC BY"})
     assert About(artist="Table").over(tags) == About(
         artist="Table", genre="rock", licence="CC BY", genre_from="tag"
     )
     assert About(genre="Disco", genre_from="table").over(tags).genre_from == "table"
+
+
+@pytest.mark.parametrize(
+    ("notice", "licence"),
+    [
+        ("(P) 2019 Some Records", ""),
+        ("© 2020 Ccby Music", ""),
+        ("2021 Ann, CC BY 4.0", "2021 Ann, CC BY 4.0"),
+        ("Creative Commons Attribution", "Creative Commons Attribution"),
+        ("CC0", "CC0"),
+        ("Public Domain", "Public Domain"),
+    ],
+)
+def test_a_copyright_notice_is_no_licence_unless_it_names_one(notice, licence):
+    assert from_tags({"copyright": notice}).licence == licence
+
+
+def test_a_name_that_is_not_utf8_is_refused_and_the_others_go_on(tmp_path):
+    there = folder(tmp_path, "a.wav")
+    try:
+        (there / "caf\udce9.wav").write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    found = {song.name: song.why_not for song in songs(there)}
+    assert found.pop("a.wav") == ""
+    assert list(found.values()) == ["its name is not UTF-8: rename it"]
+    assert all(name.encode() for name in found)
 
 
 def test_limits_of_ones_own_must_be_whole(tmp_path):

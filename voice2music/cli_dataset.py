@@ -76,6 +76,9 @@ def dataset_build(
         str, typer.Option(help="Whose log-mels are kept; 'none' for none.")
     ] = "mini-audioldm",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    prune: Annotated[
+        bool, typer.Option(help="Remove what was made of songs that are gone from the folder.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the splits.")] = 0,
 ) -> None:
     """Take songs apart, cut them into chunks for both models, and say what there is."""
@@ -84,13 +87,13 @@ def dataset_build(
     from voice2music.dataset.songs.limits import read_limits
     from voice2music.dataset.songs.sources import patterns_of
     from voice2music.dataset.songs.steps import Settings
-    from voice2music.separation import chosen
+    from voice2music.separation import available, chosen
 
     with errors(), building() as progress:
         pairs = patterns_of(voice_name, back_name)
         settings = Settings(
             read_limits(limits),
-            "" if pairs else chosen(separation),
+            chosen(separation) if separation else next(iter(available()), ""),
             clap,
             None if musicgen == "none" else locate(musicgen).folder,
             None if audioldm == "none" else locate(audioldm).folder,
@@ -99,7 +102,7 @@ def dataset_build(
         command = f"voice2music dataset build {songs.name} --seed {seed}"
         done = build(
             songs, out, settings, table=table, patterns=pairs, workers=workers, made_by=command,
-            allow_unlicensed=allow_unlicensed, progress=progress,
+            allow_unlicensed=allow_unlicensed, prune=prune, progress=progress,
         )  # fmt: skip
     typer.echo(
         f"{done.songs} songs, {done.chunks} chunks, {done.hours:.2f} hours; "
@@ -117,7 +120,8 @@ def dataset_forget(
 
     with errors():
         count = forget(folder, artist)
-    typer.echo(f"{count} songs were removed. A later build leaves that artist out.")
+    removed = f"{count} songs were removed" if count else "No song of that artist was there"
+    typer.echo(f"{removed}. A later build leaves that artist out.")
 
 
 @contextmanager

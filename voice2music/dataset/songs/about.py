@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from io import StringIO
@@ -43,6 +44,7 @@ class About:
 
 
 FIELDS = tuple(f.name for f in fields(About) if f.name != "genre_from")
+_FREE = re.compile(r"creative ?commons|\bCC(?:0|[ -](?:0|BY))\b|public domain", re.IGNORECASE)
 COLUMNS = ("file", "voice", "back", *FIELDS)
 
 
@@ -90,9 +92,14 @@ def from_tags(tags: Mapping[str, str]) -> About:
         genre=genre,
         mood=known.get("mood", ""),
         language=known.get("language", ""),
-        licence=known.get("license") or known.get("licence") or known.get("copyright", ""),
+        licence=known.get("license") or known.get("licence") or _free(known.get("copyright", "")),
         genre_from="tag" if genre else "",
     )
+
+
+def _free(notice: str) -> str:
+    """A copyright notice that is a licence; most only say whose the song is."""
+    return notice if _FREE.search(notice) else ""
 
 
 def tags_of(path: Path) -> dict[str, str]:
@@ -155,8 +162,9 @@ def _check_columns(path: Path, names: Iterable[str]) -> None:
     given = [_column(name) for name in names]
     unknown = sorted(set(given) - set(COLUMNS))
     if unknown or not given:
+        named = ", ".join(name or "one without a heading" for name in unknown) or "none at all"
         raise BadManifest(
-            f"'{path.name}' has columns that are not known: {', '.join(unknown) or 'none at all'}. "
+            f"'{path.name}' has columns that are not known: {named}. "
             f"Known are {', '.join(COLUMNS)}; only 'file' is needed."
         )
     if "file" not in given and not {"voice", "back"} <= set(given):

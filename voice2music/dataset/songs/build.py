@@ -1,6 +1,7 @@
 """A folder of songs to a data set that is learned from, in steps that can be stopped anywhere."""
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,13 +14,13 @@ from pathlib import Path
 from voice2music.dataset.shards import Row
 from voice2music.dataset.songs.about import About
 from voice2music.dataset.songs.fingerprint import duplicates
-from voice2music.dataset.songs.forgetting import forgotten
+from voice2music.dataset.songs.forgetting import SOMEBODY, forgotten
 from voice2music.dataset.songs.manifest import Finished, check_folder, finish
 from voice2music.dataset.songs.records import Refused
 from voice2music.dataset.songs.refusals import Refusal
 from voice2music.dataset.songs.sources import Patterns, Song, songs
 from voice2music.dataset.songs.steps import Settings, SongWork
-from voice2music.errors import BadRequest, CannotSave
+from voice2music.errors import BadRequest, CannotSave, VoiceToMusicError
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def build(
     allow_unlicensed: bool = False,
     workers: int = 1,
     made_by: str = "",
+    prune: bool = False,
     progress: Progress = lambda done: None,
 ) -> Finished:
     """Make or go on with a data set; what is done and still valid is not done again.
@@ -94,6 +96,8 @@ def build(
         allow_unlicensed: take songs of which no licence is known.
         workers: processes.
         made_by: the command, for the datasheet.
+        prune: remove what was made of songs that are not in the folder any more. Their chunks are
+            left out in any case; what took hours is kept.
     Raises:
         BadRequest, BadManifest: bad settings, no songs, another folder's data, a bad table.
         CannotSave: disk full, no permission; nothing that was done is lost.
@@ -114,7 +118,7 @@ def build(
         usable = list(_usable(read, about, data, allow_unlicensed, refused, progress))
         rows: dict[str, tuple[Row, ...]] = {}
         _passed(usable, prepare_song, "preparing", workers, refused, progress, rows)
-        finished = finish(data, settings, found, about, rows, refused, made_by)
+        finished = finish(data, settings, found, about, rows, refused, made_by, prune)
     log.info("data set: %.0f s for %d songs", time.monotonic() - started, len(found))
     return finished
 
@@ -141,6 +145,12 @@ def _outcome(job: Job, work: Callable[[], tuple[Row, ...]]) -> Outcome:
         return Outcome(job.song.id, work())
     except Refused as why:
         return Outcome(job.song.id, why_not=str(why))
+    except (VoiceToMusicError, OSError):
+        raise  # not this song's own fault
+    except Exception as mistake:
+        # One song of a thousand must not end the build; it is tried again at the next one.
+        log.exception("%s", job.song.name)
+        return Outcome(job.song.id, why_not=f"a mistake of this program: {mistake!r}")
 
 
 def _passed(
@@ -201,21 +211,32 @@ def _usable(
         refused.append(Refusal(job.song.name, step, why))
         progress(Done("reading", len(jobs), len(jobs), refused[-1]))
 
-    allowed = []
-    for job in jobs:
-        if forgotten(data, about[job.song.id].artist):
-            refuse(job, "rights", "its artist asked to be left out")
-        elif not (about[job.song.id].licence or allow_unlicensed):
+    gone = [
+        job for job in jobs if forgotten(data, about[job.song.id].artist, job.work.read["sha256"])
+    ]
+    here = [job for job in jobs if job not in gone]
+    allowed = [job for job in here if about[job.song.id].licence or allow_unlicensed]
+    for job in here:
+        if job not in allowed:
             refuse(job, "rights", NO_LICENCE)
-        else:
-            allowed.append(job)
-    copies = {d.index: d for d in duplicates([job.work.print for job in allowed])}
-    for index, job in enumerate(allowed):
-        if index in copies:
-            of = allowed[copies[index].of].song.name
-            refuse(job, "duplicates", f"the same recording as '{of}'")
-        else:
+    # The forgotten come first: their copies under other names go too.
+    first = len(gone)
+    prints = [job.work.print for job in (*gone, *allowed)]
+    copies = {found.index: found.of for found in duplicates(prints)}
+    for index, job in enumerate(allowed, first):
+        of = copies.get(index)
+        if of is None:
             yield job
+        elif of < first:
+            gone.append(job)
+        else:
+            name = allowed[of - first].song.name
+            refuse(job, "duplicates", f"the same recording as '{name}'")
+    for job in gone:
+        about.pop(job.song.id)
+        shutil.rmtree(job.work.folder)
+        refused.append(Refusal(SOMEBODY, "rights", "its artist asked to be left out"))
+        progress(Done("reading", len(jobs), len(jobs), refused[-1]))
 
 
 @contextmanager

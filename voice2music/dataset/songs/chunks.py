@@ -1,5 +1,6 @@
 """A song's chunks on disk: voice and music as FLAC, caches beside them, and a row for each."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from voice2music.dataset.songs.caches import (
 )
 from voice2music.dataset.songs.cutting import Cut, cuts
 from voice2music.dataset.songs.listening import BAR, Heard
-from voice2music.dataset.songs.records import file_sha256
+from voice2music.dataset.songs.records import file_sha256, save_array
 from voice2music.engines.base import Melody
 from voice2music.engines.plan import Plan
 from voice2music.evaluation.sound import sound_of
@@ -36,7 +37,9 @@ MODELS: tuple[Model, ...] = get_args(Model)
 def chunk_rows(work: "SongWork") -> list[Row]:
     """Cut a song for both models and write what comes out; rows without names and captions."""
     folder = work.data / "chunks" / work.song.id
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir():
+        shutil.rmtree(folder)  # of another cutting
+    folder.mkdir(parents=True)
     rows: list[Row] = []
     for model in MODELS:
         made = list(_written(work, model, folder))
@@ -89,7 +92,7 @@ def _written(work: "SongWork", model: Model, folder: Path) -> Iterator[tuple[Row
             path = write(clip, folder / f"{model[0]}{number:03d}.{kind}.flac")
             row[kind] = {"file": _place(work.data, path), "sha256": file_sha256(path)}
         path = folder / f"{model[0]}{number:03d}.pitch.npy"
-        np.save(path, as_cents(_curve(heard, cut.start, cut.end)))
+        save_array(as_cents(_curve(heard, cut.start, cut.end)), path)
         row["heard_pitch"] = {"file": _place(work.data, path), "sha256": file_sha256(path)}
         row["caches"] = None
         yield row, _cached(work, model, row, music)

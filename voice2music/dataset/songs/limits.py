@@ -68,8 +68,8 @@ class Limits:
     split: SplitShares
 
     def __post_init__(self) -> None:
-        if not self.chunk.shortest <= min(self.chunk.musicgen, self.chunk.audioldm):
-            raise BadRequest("[chunk] shortest is longer than the longest chunk.")
+        if not self.chunk.shortest <= min(self.chunk.musicgen, self.chunk.audioldm) / 2:
+            raise BadRequest("[chunk] shortest is more than half of the longest chunk.")
         if self.split.valid + self.split.test >= 1:
             raise BadRequest("[split] valid and test leave nothing to train on.")
 
@@ -122,6 +122,6 @@ def _check(name: str, where: str, given: object, wanted: list[str]) -> None:
 
 
 def _number(name: str, part: str, key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
         raise BadRequest(f"'{name}': [{part}] {key} must be a number from 0 on, got {value!r}.")
     return float(value)

@@ -59,8 +59,8 @@ def check_folder(source: Path, data: Path) -> None:
         raise BadRequest(f"'{data}' holds other files. Choose a new or an empty folder.")
     try:
         data.mkdir(parents=True, exist_ok=True)
-        if not (data / BUILD).is_file():
-            write_text(data / BUILD, json.dumps({"kind": KIND, "finished": False}))
+        unfinished = {"kind": KIND, "finished": False, "made_by": {}}
+        write_text(data / BUILD, json.dumps(unfinished))  # until the new rows are written
     except OSError as error:
         raise CannotSave(f"'{data}' cannot be made: {error.strerror or error}.") from error
 
@@ -73,17 +73,21 @@ def finish(
     chunks: Mapping[str, Sequence[Row]],
     refused: Sequence[Refusal],
     made_by: str,
+    prune: bool = False,
 ) -> Finished:
     """Splits, captions, manifests and datasheet of all songs that were prepared.
 
     Args:
         found: all songs, the refused ones too.
         about, chunks: by song id, of those that were read, and of those that were prepared.
+        prune: remove what was made of songs that are not among `found`.
     """
     names = {song.id: song for song in found}
     rows = _rows(chunks, about, names, data, settings)
     check_splits(rows)
-    _remove_others(data, set(names), set(chunks))
+    _remove(data / "chunks", set(chunks))
+    if prune:
+        _remove(data / "songs", set(names))
     told = {
         "version": f"voice2music {__version__}",
         "command": made_by,
@@ -99,14 +103,23 @@ def finish(
 
 
 def write_all(
-    data: Path, rows: Sequence[Row], refused: Sequence[Refusal], told: Mapping[str, str]
+    data: Path,
+    rows: Sequence[Row],
+    refused: Sequence[Refusal],
+    told: Mapping[str, str],
+    *,
+    finished: bool = True,
 ) -> Finished:
-    """The manifests, the list of refused files, the datasheet and `build.json`, which is last."""
+    """The manifests, the list of refused files, the datasheet and `build.json`, which is last.
+
+    Args:
+        finished: whether a build has ended, so that the rows are those of what lies on disk.
+    """
     write_splits(data, rows)
     write_rows(data / REFUSED, tuple(asdict(refusal) for refusal in refused))
     write_datasheet(data, rows, refused, told)
-    mark = key_of([[row["id"], row["split"], row["music"]["sha256"]] for row in rows])
-    values = {"kind": KIND, "finished": True, "hash": mark, "made_by": dict(told)}
+    mark = key_of(list(rows))
+    values = {"kind": KIND, "finished": finished, "hash": mark, "made_by": dict(told)}
     write_text(data / BUILD, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
     seconds = sum(row["seconds"] for row in rows if row["model"] == "musicgen")
     songs = len({row["song_id"] for row in rows})
@@ -119,11 +132,13 @@ def write_splits(data: Path, rows: Sequence[Row]) -> None:
         write_rows(data / f"{split}.jsonl", tuple(row for row in rows if row["split"] == split))
 
 
-def read_build(data: Path) -> dict[str, Any]:
+def read_build(data: Path, *, finished: bool = True) -> dict[str, Any]:
     """What `build.json` says.
 
+    Args:
+        finished: refuse what a build has begun and not ended.
     Raises:
-        BadManifest: there is none, or it is not a finished build's.
+        BadManifest: there is none, or it is not a (finished) build's.
     """
     try:
         values = json.loads((data / BUILD).read_text("utf-8"))
@@ -132,9 +147,11 @@ def read_build(data: Path) -> dict[str, Any]:
             f"'{data}' is no data set of songs ({error}). Make one with `voice2music dataset "
             f"build`."
         ) from error
-    if not isinstance(values, dict) or values.get("kind") != KIND or not values.get("finished"):
+    known = isinstance(values, dict) and values.get("kind") == KIND
+    if not known or (finished and not values.get("finished")):
         raise BadManifest(f"The data set in '{data}' is not finished. Run its build again.")
-    return values
+    found: dict[str, Any] = values
+    return found
 
 
 def read_chunks(data: Path, split: Split | None = None) -> tuple[Row, ...]:
@@ -146,6 +163,12 @@ def read_chunks(data: Path, split: Split | None = None) -> tuple[Row, ...]:
     read_build(data)
     wanted = SPLITS if split is None else (split,)
     return tuple(row for name in wanted for row in read_rows(data / f"{name}.jsonl"))
+
+
+def last_rows(data: Path) -> tuple[Row, ...]:
+    """The rows of the last build that ended, if any."""
+    files = [data / f"{name}.jsonl" for name in SPLITS]
+    return tuple(row for file in files if file.is_file() for row in read_rows(file))
 
 
 def damaged_chunks(data: Path) -> tuple[int, list[str]]:
@@ -166,7 +189,9 @@ def _damage(data: Path, row: Row) -> str:
 
 
 def read_refused(data: Path) -> tuple[Refusal, ...]:
-    """The files that were not taken."""
+    """The files that were not taken by the last build that ended."""
+    if not (data / REFUSED).is_file():
+        return ()
     return tuple(Refusal(**row) for row in read_rows(data / REFUSED))
 
 
@@ -221,9 +246,8 @@ def _shares(settings: Settings) -> dict[Split, float]:
     return {"train": 1 - kept.valid - kept.test, "valid": kept.valid, "test": kept.test}
 
 
-def _remove_others(data: Path, known: set[str], used: set[str]) -> None:
-    """Songs that are not in the folder any more, and chunks of those that are not used."""
-    for part, kept in (("songs", known), ("chunks", used)):
-        for folder in (data / part).glob("*"):
-            if folder.name not in kept:
-                shutil.rmtree(folder)
+def _remove(folder: Path, kept: set[str]) -> None:
+    """Folders of songs that are not kept."""
+    for place in folder.glob("*"):
+        if place.is_dir() and place.name not in kept:
+            shutil.rmtree(place)

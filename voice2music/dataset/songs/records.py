@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from voice2music.dataset.shards import write_text
 from voice2music.errors import BadAudio, NoMelody, TooLong
 
@@ -52,6 +55,7 @@ class Records:
         record = self._read(step)
         whole = "refused" in record or all((self.folder / name).is_file() for name in files)
         if record.get("stamp") != stamp or not whole:
+            self._path(step).unlink(missing_ok=True)  # its files are about to change
             record = {"stamp": stamp, **_outcome(work)}
             write_text(self._path(step), json.dumps(record, ensure_ascii=False))
         if "refused" in record:
@@ -80,6 +84,14 @@ def file_sha256(path: Path) -> str:
     """Of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_array(values: NDArray[np.generic], path: Path) -> None:
+    """As .npy, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+    part.replace(path)
 
 
 def _outcome(work: Callable[[], Record]) -> Record:

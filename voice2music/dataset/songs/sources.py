@@ -1,6 +1,7 @@
 """Which songs there are: a folder of files, or ready pairs of voice and accompaniment."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -148,5 +149,8 @@ def _named(files: list[str], pattern: str) -> dict[str, str]:
 def _song(names: tuple[str, ...], about: About, why_not: str = "") -> Song:
     """With an id of the file's name, told apart by a hash of the whole path."""
     stem = re.sub(r"[^a-z0-9]+", "-", Path(names[0]).stem.lower()).strip("-")[:40] or "song"
-    mark = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+    mark = hashlib.sha256(b"\n".join(map(os.fsencode, names))).hexdigest()[:8]
+    known = [name.encode("utf-8", "replace").decode() for name in names]
+    if known != list(names):
+        return Song(f"{stem}-{mark}", tuple(known), about, "its name is not UTF-8: rename it")
     return Song(f"{stem}-{mark}", names, about, why_not)

@@ -1,6 +1,7 @@
 """Which songs are learned from and which are kept: by artist and song, evenly over the genres."""
 
 import hashlib
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from voice2music.dataset.shards import Row
 from voice2music.errors import BadManifest
 
 Split = Literal["train", "valid", "test"]
+_TOGETHER = re.compile(r"\s*(?:[;/&,]|\b(?:feat|ft|featuring|with|vs)\b\.?)\s*", re.IGNORECASE)
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
@@ -43,7 +45,8 @@ def splits(songs: Sequence[Songs], shares: Mapping[Split, float], seed: int) -> 
         shares: of the seconds, adding up to 1.
     """
     groups = sorted(_groups(songs), key=lambda group: (-_seconds(group), _draw(group, seed)))
-    room = {split: shares[split] * sum(map(_seconds, groups)) for split in SPLITS}
+    total = sum(map(_seconds, groups))
+    room = {split: shares[split] * total for split in SPLITS}
     kinds: dict[tuple[str, str], float] = defaultdict(float)
     for song in songs:
         kinds[song.kind] += song.seconds
@@ -55,13 +58,15 @@ def splits(songs: Sequence[Songs], shares: Mapping[Split, float], seed: int) -> 
             s for s in SPLITS if s == "train" or (shares[s] and room[s] >= size / 2)
         ]
         lack = {s: _lack(group, held[s], kinds, shares[s]) for s in fitting}
-        neediest = max(fitting, key=lambda s: (lack[s], shares[s]))
+        # Of a kind that nobody has yet, the split whose whole is farthest from its share gets it.
+        whole = {s: room[s] / max(shares[s] * total, 1e-9) for s in fitting}
+        neediest = max(fitting, key=lambda s: (lack[s], whole[s], shares[s]))
         split = _with_few(place, len(groups), shares) or neediest
         room[split] -= size
         for song in group:
             out[song.id] = split
             held[split][song.kind] += song.seconds
-    return out
+    return _filled(out, groups, shares)
 
 
 def check_splits(rows: Sequence[Row]) -> None:
@@ -70,14 +75,18 @@ def check_splits(rows: Sequence[Row]) -> None:
     Raises:
         BadManifest: one does.
     """
-    for what in ("artist", "song_id", "source"):
-        seen: dict[str, str] = {}
-        for row in rows:
-            name = row["source"]["sha256"] if what == "source" else plain_name(row[what])
-            if name and seen.setdefault(name, row["split"]) != row["split"]:
+    seen: dict[tuple[str, str], str] = {}
+    for row in rows:
+        names = [("artist", name) for name in sorted(artists(row["artist"]))]
+        for what, name in (
+            *names,
+            ("song", row["song_id"]),
+            ("source", row["source"]["sha256"]),
+        ):
+            if seen.setdefault((what, name), row["split"]) != row["split"]:
                 raise BadManifest(
-                    f"{what} '{row[what] if what != 'source' else row['song']}' stands in "
-                    f"{seen[name]} and in {row['split']}. Build the data set again."
+                    f"The {what} of '{row['song'] or row['song_id']}' stands in "
+                    f"{seen[what, name]} and in {row['split']}. Build the data set again."
                 )
 
 
@@ -92,7 +101,7 @@ def _groups(songs: Sequence[Songs]) -> list[list[Songs]]:
 
     for song in songs:
         keys = [f"id {song.id}"]
-        keys += [f"artist {plain_name(song.artist)}"] if song.artist else []
+        keys += [f"artist {name}" for name in sorted(artists(song.artist))]
         keys += [f"title {plain_name(song.title)}"] if song.title else []
         for key in keys[1:]:
             leader[root(key)] = root(keys[0])
@@ -106,7 +115,13 @@ def plain_name(name: str) -> str:
     """A name without case, accents and marks, by which people and songs are told apart."""
     letters = unicodedata.normalize("NFKD", name.casefold())
     plain = (c if c.isalnum() else " " for c in letters if not unicodedata.combining(c))
-    return " ".join("".join(plain).split())
+    return " ".join("".join(plain).split()) or " ".join(name.casefold().split())
+
+
+def artists(name: str) -> set[str]:
+    """The plain names of all who share a song: "Anna feat. Ben", "Anna & Ben; Cora"."""
+    parts = {plain_name(part) for part in (name, *_TOGETHER.split(name))}
+    return parts - {""}
 
 
 def _seconds(group: Sequence[Songs]) -> float:
@@ -129,6 +144,19 @@ def _lack(
         (song.seconds, 1 - held[song.kind] / max(wanted * kinds[song.kind], 1e-9)) for song in group
     ]
     return sum(seconds * lack for seconds, lack in parts) / max(_seconds(group), 1e-9)
+
+
+def _filled(
+    dealt: dict[str, Split], groups: Sequence[Sequence[Songs]], shares: Mapping[Split, float]
+) -> dict[str, Split]:
+    """The same, with the shortest group for every split that got none, where there are enough."""
+    missing = [s for s in SPLITS if shares[s] > 0 and s not in dealt.values()]
+    free = [group for group in groups[::-1] if len(groups) >= 3]
+    for split in missing:
+        group = next((g for g in free if dealt[g[0].id] == "train"), None)
+        for song in group or ():
+            dealt[song.id] = split
+    return dealt
 
 
 def _with_few(place: int, groups: int, shares: Mapping[Split, float]) -> Split | None:

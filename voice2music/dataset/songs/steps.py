@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,21 @@ from numpy.typing import NDArray
 from voice2music import clip as audio
 from voice2music.clip import Clip, read, write
 from voice2music.dataset.shards import Row
-from voice2music.dataset.songs.about import from_tags, tags_of
+from voice2music.dataset.songs.about import About, from_tags, tags_of
 from voice2music.dataset.songs.bleed import voice_in
 from voice2music.dataset.songs.chunks import chunk_rows
 from voice2music.dataset.songs.fingerprint import fingerprint
 from voice2music.dataset.songs.limits import Limits
 from voice2music.dataset.songs.listening import Heard, listen
 from voice2music.dataset.songs.naming import genre_of, mood_of
-from voice2music.dataset.songs.records import Record, Records, Refused, file_sha256, key_of
+from voice2music.dataset.songs.records import (
+    Record,
+    Records,
+    Refused,
+    file_sha256,
+    key_of,
+    save_array,
+)
 from voice2music.dataset.songs.sources import Song
 from voice2music.evaluation.sound import sound_of
 from voice2music.notes import Note
@@ -88,14 +95,23 @@ class SongWork:
         return self.records.made("apart", depends, self._apart, ["voice.flac", "back.flac"])
 
     @cached_property
+    def measured(self) -> Record:
+        """The figures that are judged; beside them the voice's pitch.
+
+        Raises:
+            Refused: nobody sings.
+        """
+        return self.records.made("heard", self._after_parts, self._measured, [PITCH])
+
+    @cached_property
     def judged(self) -> Record:
-        """Figures of voice and accompaniment; beside them the voice's pitch.
+        """Figures of voice and accompaniment.
 
         Raises:
             Refused: by the limits.
         """
         limits = {k: self.settings.limits.to_json()[k] for k in ("voice", "back")}
-        record = self.records.made("heard", self._after_parts, self._measured, [PITCH])
+        record = self.measured
         return self.records.made(
             "judged", [record["stamp"], limits], lambda: _within(record, self.settings.limits)
         )
@@ -103,7 +119,7 @@ class SongWork:
     @cached_property
     def listened(self) -> Record:
         """Beats, key, chords and notes."""
-        return self.records.made("listened", [self.judged["stamp"]], self._listened, [HEARD])
+        return self.records.made("listened", [self.measured["stamp"]], self._listened, [HEARD])
 
     @cached_property
     def named(self) -> Record:
@@ -121,11 +137,13 @@ class SongWork:
         Raises:
             Refused: there are none.
         """
+        assert self.judged
         settings = self.settings
         models = [m and _weights(m) for m in (settings.musicgen, settings.audioldm)]
         depends = [self.listened["stamp"], settings.limits.to_json()["chunk"], models]
         rows: list[Row] = self.records.made("chunks", depends, self._chunks)["rows"]
-        if not all((self.data / row[kind]["file"]).is_file() for row in rows for kind in KINDS):
+        places = [row[kind]["file"] for row in rows for kind in (*KINDS, "caches") if row[kind]]
+        if not all((self.data / place).is_file() for place in places):
             rows = self._chunks()["rows"]  # somebody removed them
         return rows
 
@@ -171,11 +189,11 @@ class SongWork:
         if len(clips) == 2 and abs(clips[0].seconds - clips[1].seconds) > SECOND:
             lengths = " and ".join(f"{clip.seconds:.1f} s" for clip in clips)
             raise Refused(f"voice and accompaniment are not of one length ({lengths})")
-        np.save(self.folder / PRINT, fingerprint(_mixed(clips)))
+        save_array(fingerprint(_mixed(clips)), self.folder / PRINT)
         return {
             "sha256": key_of([file_sha256(path) for path in paths]),
             "seconds": round(clips[0].seconds, 3),
-            "tags": _tags(paths[-1]),
+            "tags": _tags(paths),
         }
 
     def _apart(self) -> Record:
@@ -184,8 +202,8 @@ class SongWork:
         if len(clips) == 1:
             from voice2music.separation import separate
 
-            minutes = self.settings.limits.song.minutes
-            found = separate(clips[0], model=self.settings.separation, longest=60 * minutes)
+            minutes, model = self.settings.limits.song.minutes, self.settings.separation
+            found = separate(clips[0], model=model or None, longest=60 * minutes)
             clips = [found.voice, found.accompaniment]
         seconds = min(clip.seconds for clip in clips)
         record: Record = {"model": "" if self.song.ready else self.settings.separation}
@@ -198,7 +216,7 @@ class SongWork:
 
     def _measured(self) -> Record:
         pitch = track(self.voice)
-        np.save(self.folder / PITCH, np.stack([pitch.f0, pitch.confidence]))
+        save_array(np.stack([pitch.f0, pitch.confidence]), self.folder / PITCH)
         if not pitch.voiced.any():
             raise Refused("no voice could be heard in it")
         found = quality(self.voice, pitch)
@@ -212,7 +230,7 @@ class SongWork:
 
     def _listened(self) -> Record:
         heard = listen(self.voice, self.back, self._pitch)
-        np.save(self.folder / HEARD, heard.midi)
+        save_array(heard.midi, self.folder / HEARD)
         kept = {k: v for k, v in vars(heard).items() if k != "midi"}
         kept["notes"] = [
             [round(n.onset, 3), round(n.offset, 3), n.midi, round(n.cents, 1)] for n in heard.notes
@@ -260,8 +278,11 @@ def _mixed(clips: list[Clip]) -> Clip:
     return Clip(voice.samples[:, :length] + back.samples[:, :length], STEM_RATE)
 
 
-def _tags(path: Path) -> Mapping[str, str]:
-    about = from_tags(tags_of(path))
+def _tags(paths: list[Path]) -> Mapping[str, str]:
+    """Of the first file that has some, then of the other."""
+    about = About()
+    for path in paths:
+        about = about.over(from_tags(tags_of(path)))
     return {key: value for key, value in vars(about).items() if value}
 
 
@@ -286,7 +307,8 @@ def _rounded(value: float) -> float | None:
     return round(value, 2) if value == value else None
 
 
-def _weights(folder: Path) -> list[Any]:
-    """What tells one checkpoint from another: its files' names, sizes and times."""
+@lru_cache(maxsize=8)
+def _weights(folder: Path) -> str:
+    """What tells one checkpoint from another: a hash of its weights and settings."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json"))
-    return [[path.relative_to(folder).as_posix(), path.stat().st_size] for path in files]
+    return key_of([[path.relative_to(folder).as_posix(), file_sha256(path)] for path in files])
