@@ -18,7 +18,7 @@ from voice2music.dataset.songs.sources import Patterns
 from voice2music.dataset.songs.steps import Settings as SongSettings
 from voice2music.engines.base import Rendition, Settings
 from voice2music.engines.musicgen import load
-from voice2music.errors import BadManifest, BadRequest
+from voice2music.errors import BadManifest, BadRequest, CorruptCheckpoint
 from voice2music.finetuning.adapters import merged
 from voice2music.finetuning.examples import Examples
 from voice2music.finetuning.judging import asked_of
@@ -266,7 +266,14 @@ def test_a_finished_run_is_a_model_that_the_app_lists_and_plays(
     assert progress.step == 4
     assert "mine" in {listed.name for listed in list_checkpoints()}
     engine = load(locate("mine"))
-    assert engine.describe().limits == load(start).describe().limits[:1]  # it learnt to back up
+    assert engine._form.roles == ("back",)
+    assert "back a singer up" in engine.describe().limits[-1]
+    with pytest.raises(BadRequest, match="checkpoint to begin with"):
+        finetune(task, GO, songs, run, start.folder)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    with pytest.raises(BadRequest, match="other files"):
+        finetune(task, GO, songs, run, tmp_path / "full")
     asked = asked_of(Examples(songs, "test").all[0], "disco music")
     *_, last = engine.generate(asked, Settings(0), lambda share, words: None, lambda: False)
     assert isinstance(last, Rendition)
@@ -283,6 +290,41 @@ def test_a_finished_run_is_a_model_that_the_app_lists_and_plays(
     with pytest.raises(BadRequest, match="another run"):
         other = MusicgenFinetuning(replace(recipe, stage=1), songs, start)
         finetune(other, GO, songs, run, out)
+    with pytest.raises(BadRequest, match="another run"):
+        finetune(task, replace(GO, seed=9), songs, run, out)
+
+
+@pytest.mark.parametrize(
+    ("known", "learnt", "roles"),
+    [
+        (("tune",), {"back"}, ("back",)),
+        (("tune",), {"tune"}, ("tune",)),
+        (("tune",), {"tune", "back"}, ("tune", "back")),
+        (("tune", "back"), {"back"}, ("tune", "back")),
+    ],
+)
+def test_a_model_says_what_it_was_taught_to_do_with_a_tune(known, learnt, roles):
+    from voice2music.finetuning.musicgen import _roles
+
+    assert _roles(known, learnt) == roles
+
+
+def test_no_words_are_the_same_in_training_and_in_the_engine(pairs, start):
+    task = MusicgenFinetuning(replace(RECIPE, stage=1), pairs, start)
+    crop = task._crop(task.examples["train"].all[0], task._codes["train"][0], 0, "")
+    batch = {k: torch.as_tensor(v) for k, v in task._collated([crop]).items()}
+    engine = task.engine(task.network)
+    asked = asked_of(replace(task.examples["train"].all[0], plan=None), "")
+    branch = engine._branches(asked, Settings(0), engine._words(asked), 0.0)[0]
+    torch.testing.assert_close(task.network.prefix(batch)[0], branch.prefix)
+
+
+def test_a_damaged_list_of_the_best_is_named(pairs, start, tmp_path):
+    task = MusicgenFinetuning(RECIPE, pairs, start)
+    train(task, GO, tmp_path, {})
+    (tmp_path / "best" / "best.json").write_text("[[4, 3.")
+    with pytest.raises(CorruptCheckpoint, match="damaged"):
+        train(MusicgenFinetuning(RECIPE, pairs, start), GO, tmp_path, {})
 
 
 def test_the_command_fine_tunes(pairs, start, tmp_path):

@@ -42,16 +42,12 @@ def finetune_musicgen(
     patience: Annotated[int, typer.Option(min=0, help="Worse ones to stop after; 0: never.")] = 0,
     keep: Annotated[int, typer.Option(min=1, help="Best weights that are kept.")] = 1,
     checkpointing: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
-    half: Annotated[bool, typer.Option(help="Keep what does not learn in bfloat16.")] = False,
     eight_bit: Annotated[bool, typer.Option(help="8-bit AdamW (bitsandbytes, CUDA).")] = False,
     board: Annotated[bool, typer.Option(help="Log for TensorBoard too.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of batches.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
 ) -> None:
-    """Teach MusicGen-Melody new pairs; a run that was stopped goes on with the same command.
-
-    Several processes or graphics cards: `accelerate launch -m voice2music finetune musicgen …`.
-    """
+    """Teach MusicGen-Melody new pairs; a run that was stopped goes on with the same command."""
     import torch
 
     from voice2music.checkpoints import locate
@@ -66,7 +62,7 @@ def finetune_musicgen(
         recipe = MusicgenRecipe(
             stage=stage, prompts=prompts, lora=lora, seconds=seconds, batch=batch,  # type: ignore[arg-type]
             gathered=gathered, no_voice=no_voice, no_words=no_words, nothing=nothing,
-            checkpointing=checkpointing, half=half, judged=judged,
+            checkpointing=checkpointing, judged=judged,
         )  # fmt: skip
         settings = Settings(
             minutes=minutes, steps=steps, learning_rate=rate or (3e-4 if lora else 1e-4),

@@ -7,12 +7,14 @@ in either case.
 import copy
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 from voice2music.errors import MissingPackage
 from voice2music.finetuning.recipe import MusicgenRecipe
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+SEED = 0  # of the adapters' first values
 Network = TypeVar("Network", bound=nn.Module)
 PROJECTIONS = ("enc_to_dec_proj", "audio_enc_to_dec_proj")
 
@@ -36,11 +38,13 @@ def adapted(network: Network, recipe: MusicgenRecipe) -> Network:
             lora_alpha=round(recipe.lora * recipe.lora_alpha),
             target_modules=list(TARGETS),
         )
-        inject_adapter_in_model(settings, network.get_submodule("decoder"))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            inject_adapter_in_model(settings, network.get_submodule("decoder"))
     else:
         network.get_submodule("decoder").requires_grad_(True)
     for name in PROJECTIONS:
-        network.get_submodule(name).requires_grad_(True).float()
+        network.get_submodule(name).requires_grad_(True)
     return network
 
 

@@ -12,6 +12,7 @@ from voice2music.dataset.shards import MANIFEST, Pairs, Row
 from voice2music.dataset.songs.chunks import melody_of as melody_of_chunk
 from voice2music.dataset.songs.chunks import plan_of as plan_of_chunk
 from voice2music.dataset.songs.manifest import BUILD, read_chunks
+from voice2music.dataset.songs.records import key_of
 from voice2music.dataset.songs.splits import Split
 from voice2music.dataset.songs.wording import families
 from voice2music.engines.base import Melody
@@ -96,6 +97,11 @@ class Examples:
         if self._pairs is not None:
             return Clip(self._pairs.voice(index), self._rows[index]["voice"]["rate"])
         return read(self._data / self._rows[index]["voice"]["file"], OWN)
+
+    @property
+    def hash(self) -> str:
+        """Of all that is learned from: sound, notes, beats, chords, words."""
+        return key_of(list(self._rows))
 
     @property
     def marks(self) -> list[str]:

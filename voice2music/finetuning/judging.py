@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from voice2music.arrangement import played_grid
 from voice2music.chords import Key
 from voice2music.clip import Clip, write
 from voice2music.engines.base import Conditioning, Engine, Melody, Rendition, Settings
@@ -16,8 +17,9 @@ from voice2music.finetuning.examples import Example, Examples
 from voice2music.finetuning.recipe import AudioldmRecipe, MusicgenRecipe, Prompts
 from voice2music.pitch import HOP
 from voice2music.rhythm import steady
+from voice2music.styles import styles
 
-STYLE = "pop"  # whose pace the plan is read at: the example's genre need not be one of ours
+USUAL = "pop"  # the style of what is asked, where none leaves the beats as they are
 TEMPO = 100.0  # beats a minute where none is known
 PLAIN = Key(0, "major", 0.0)
 LONGEST = 10.0  # s of a take
@@ -71,7 +73,7 @@ def asked_of(example: Example, text: str, voice: Clip | None = None) -> Conditio
     plan = example.plan or Plan(steady(TEMPO, seconds, known=False), (), seconds)
     frames = round(seconds / HOP)
     return Conditioning(
-        genre=STYLE,
+        genre=_style_of(plan),
         text=text,
         seconds=seconds,
         grid=plan.grid,
@@ -84,6 +86,14 @@ def asked_of(example: Example, text: str, voice: Clip | None = None) -> Conditio
         role="back" if example.role == "back" else "tune",
         voice=voice and voice.cut(0, seconds),
     )
+
+
+def _style_of(plan: Plan) -> str:
+    """A style that plays by the plan's own beats: its genre need not be one of ours."""
+    fitting = (
+        name for name, style in styles().items() if played_grid(plan.grid, style) == plan.grid
+    )
+    return next(fitting, USUAL)
 
 
 def scores(takes: Sequence[Clip], melodies: Sequence[Melody]) -> dict[str, float]:

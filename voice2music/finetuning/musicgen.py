@@ -7,6 +7,7 @@ melody rows are used, so what comes out is loaded as what went in.
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,9 @@ class MusicgenFinetuning:
 
     def __init__(self, recipe: MusicgenRecipe, data: Path, start: Checkpoint) -> None:
         self.recipe, self.start = recipe, start
-        self.form = read_format(start.folder)
-        dtype = torch.bfloat16 if recipe.half else torch.float32
+        self.form = known = read_format(start.folder)
         with quiet_transformers():
-            self._model = whole_model(start.folder, dtype)
+            self._model = whole_model(start.folder, torch.float32)
             self.tokenizer = text_tokenizer(start.folder)
         if self._model.decoder.config.audio_channels != 1:
             raise BadRequest(f"'{start.name}' is stereo; only mono checkpoints are fine-tuned.")
@@ -109,6 +109,8 @@ class MusicgenFinetuning:
             split: tokens_of(examples, codec, start.folder, data)
             for split, examples in self.examples.items()
         }
+        learnt = {example.role for example in self.examples["train"].all}
+        self.form = replace(known, roles=_roles(known.roles, learnt))
         # In evaluation mode throughout: no dropout in the text encoder, which does not learn.
         network = FinetunedMusicgen(self._model, recipe.checkpointing).eval()
         self.network: nn.Module = adapted(network, recipe)
@@ -127,12 +129,14 @@ class MusicgenFinetuning:
             crops.append(self._crop(known[int(index)], codes, start, text, *given))
         return self._collated(crops)
 
-    def _given(self, chance: Chance) -> tuple[bool, bool]:
-        """Whether a crop has its voice, and its words."""
-        draws = chance.random(3)
-        if draws[0] < self.recipe.nothing:
-            return False, False
-        return bool(draws[1] >= self.recipe.no_voice), bool(draws[2] >= self.recipe.no_words)
+    def _given(self, chance: Chance) -> tuple[bool, bool, bool]:
+        """Whether a crop has its voice, its words, and (with a voice) its beats and chords."""
+        recipe, draws = self.recipe, chance.random(4)
+        if draws[0] < recipe.nothing:
+            return False, False, False
+        shares = (recipe.no_voice, recipe.no_words, recipe.no_plan)
+        voice, words, plan = (bool(d >= s) for d, s in zip(draws[1:], shares, strict=True))
+        return voice, words, plan
 
     def _crop(
         self,
@@ -142,6 +146,7 @@ class MusicgenFinetuning:
         text: str,
         has_voice: bool = True,
         has_words: bool = True,
+        has_plan: bool = True,
     ) -> dict[str, Any]:
         """A window from codec frame `start` on, as the engine would be given it."""
         part = codes[:, start : start + self._window]
@@ -149,7 +154,9 @@ class MusicgenFinetuning:
         whole[:, : part.shape[1]] = part
         form = self.form.row_format(self._model.config.chroma_length)
         rows = (
-            melody_rows(example.melody, form, start / self._rate, example.plan)
+            melody_rows(
+                example.melody, form, start / self._rate, example.plan if has_plan else None
+            )
             if has_voice
             else null_rows(form)
         )
@@ -202,15 +209,14 @@ class MusicgenFinetuning:
                 shutil.copyfile(self.start.folder / name, folder / name)
         if (self.start.folder / SPECTRA).is_dir():
             shutil.copytree(self.start.folder / SPECTRA, folder / SPECTRA, dirs_exist_ok=True)
-        self._mark_role(folder / OWN_FILE)
+        self._mark(folder / OWN_FILE)
 
-    def _mark_role(self, path: Path) -> None:
-        """What it was trained to do with a tune, for the engine's notes and its card."""
+    def _mark(self, path: Path) -> None:
+        """What it was trained to do with a tune, and the terms."""
         known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        learnt = {example.role for example in self.examples["train"].all}
-        roles = sorted({*known.get("roles", self.form.roles), *learnt}, reverse=True)
         terms = {"licence": self.start.licence, "commercial": self.start.commercial}
-        values = {**known, **terms, "roles": roles, "made_from": f"{self.start.name}, fine-tuned"}
+        made_from = f"{self.start.name}, fine-tuned"
+        values = {**known, **terms, "roles": self.form.roles, "made_from": made_from}
         path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
     def _held_out(self, network: FinetunedMusicgen, count: int = 32) -> dict[str, float]:
@@ -248,3 +254,12 @@ class MusicgenFinetuning:
             if name in shell._modules:
                 shell._modules[name] = getattr(network, name)
         return shell
+
+
+def _roles(known: tuple[str, ...], learnt: set[str]) -> tuple[str, ...]:
+    """What it does with a tune: what it learnt; where both are taught, or known and told apart by
+    words, both.
+    """
+    if len(known) > 1 or len(learnt) > 1:
+        return ("tune", "back")
+    return tuple(sorted(learnt, reverse=True))

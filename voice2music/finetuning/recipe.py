@@ -90,8 +90,8 @@ class MusicgenRecipe:
         batch: crops per step and process; gathered: steps whose gradients are added up.
         no_voice, no_words: share of crops without, each by itself.
         nothing: share without both, for guidance.
+        no_plan: share of the rest without beats and chords, where the checkpoint hears those.
         checkpointing: compute layers twice instead of remembering them: less memory, more time.
-        half: keep what is not trained in bfloat16.
         judged: held-out voices that takes are made for at every validation.
     """
 
@@ -105,8 +105,8 @@ class MusicgenRecipe:
     no_voice: float = 0.5
     no_words: float = 0.5
     nothing: float = 0.2
+    no_plan: float = 0.15
     checkpointing: bool = False
-    half: bool = False
     judged: int = 4
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class MusicgenRecipe:
             raise BadRequest(f"The stage is {' or '.join(map(str, STAGES))}, got {self.stage}.")
         if self.prompts not in PROMPTS:
             raise BadRequest(f"prompts is of {', '.join(PROMPTS)}, got {self.prompts!r}.")
-        shares = (self.no_voice, self.no_words, self.nothing)
+        shares = (self.no_voice, self.no_words, self.nothing, self.no_plan)
         if not all(0 <= share <= 1 for share in shares):
             raise BadRequest(f"Shares lie from 0 to 1, got {shares}.")
         if self.lora < 0 or self.batch < 1 or self.gathered < 1 or self.seconds <= 0:

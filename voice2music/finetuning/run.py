@@ -9,6 +9,7 @@ run/best/               weights of the best validations; run/state.pt from where
 
 import json
 import logging
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,9 @@ from voice2music.training.task import Progress, Settings, Task
 log = logging.getLogger(__name__)
 
 BEST = "loss"
+FIXED = ("seed", "learning_rate", "average", "parts", "precision", "eight_bit", "best")  # of a run
 RUN, BEFORE = "run.json", "before.json"
+MADE = "finetuning.json"  # the run's description, in the model's folder
 
 
 class Finetuning(Task, Protocol):
@@ -63,6 +66,7 @@ def finetune(task: Finetuning, settings: Settings, data: Path, run: Path, out: P
         TrainingFailed, CorruptCheckpoint: see `training.loop.train`.
     """
     about = described(task, settings, data)
+    _check_out(out, task.start.folder)
     run.mkdir(parents=True, exist_ok=True)
     _check_run(run, about)
     before = _before(task, run)
@@ -73,8 +77,14 @@ def finetune(task: Finetuning, settings: Settings, data: Path, run: Path, out: P
     folder = run / "valid" / "best"
     folder.mkdir(parents=True, exist_ok=True)
     after = task.validate(network, folder)
-    task.export(network, out)
-    write_text(out / "README.md", card(out.name, about, before, after, progress))
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    task.export(network, part)
+    write_text(part / "README.md", card(out.name, about, before, after, progress))
+    shutil.copyfile(run / RUN, part / MADE)
+    if out.is_dir():
+        shutil.rmtree(out)
+    part.replace(out)
     return progress
 
 
@@ -97,7 +107,7 @@ def described(task: Finetuning, settings: Settings, data: Path) -> dict[str, Any
         "start": {"name": start.name, "sha256": start.sha256, "licence": start.licence},
         "data": {
             "name": data.name,
-            "hash": key_of([task.examples[split].marks for split in task.examples]),
+            "hash": key_of([examples.hash for examples in task.examples.values()]),
             "examples": {split: len(examples) for split, examples in task.examples.items()},
             "seconds": {
                 split: round(sum(e.seconds for e in examples.all), 1)
@@ -124,6 +134,16 @@ def revision() -> str:
     return found.stdout.strip()
 
 
+def _check_out(out: Path, start: Path) -> None:
+    """The folder of the model is new, empty, or of an earlier run; tried before hours are spent."""
+    inside = {start.resolve(), *start.resolve().parents}
+    if out.resolve() in inside:
+        raise BadRequest(f"'{out}' holds the checkpoint to begin with. Choose another folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / MADE).is_file():
+        raise BadRequest(f"'{out}' holds other files. Choose a new folder for the model.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
 def _check_run(run: Path, about: Mapping[str, Any]) -> None:
     """The folder's run is this one; it is described where there is none."""
     path = run / RUN
@@ -133,7 +153,10 @@ def _check_run(run: Path, about: Mapping[str, Any]) -> None:
         return
     there = json.loads(path.read_text("utf-8"))
     same = ("model", "recipe", "start", "data")
-    if other := [key for key in same if there.get(key) != plain[key]]:
+    other = [key for key in same if there.get(key) != plain[key]]
+    mine, theirs = plain["settings"], there.get("settings", {})
+    other += [key for key in FIXED if theirs.get(key) != mine[key]]
+    if other:
         raise BadRequest(
             f"'{run}' holds another run (other: {', '.join(other)}). Go on with what it began "
             f"with, or choose a new folder."

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from voice2music.dataset.shards import write_text
 from voice2music.errors import CorruptCheckpoint
 
 FOLDER, INDEX = "best", "best.json"
@@ -27,7 +28,14 @@ class Best:
         self._seen: list[tuple[int, float]] = []
         path = self._folder / INDEX
         if metric and path.is_file():
-            self._seen = [(int(step), float(value)) for step, value in json.loads(path.read_text())]
+            try:
+                read = json.loads(path.read_text("utf-8"))
+                self._seen = [(int(step), float(value)) for step, value in read]
+            except (ValueError, TypeError) as error:
+                raise CorruptCheckpoint(
+                    f"'{run.name}/{FOLDER}/{INDEX}' is damaged ({error}). Remove that folder: the "
+                    f"run goes on, and keeps its best weights from here on."
+                ) from error
 
     @property
     def stale(self) -> int:
@@ -59,10 +67,14 @@ class Best:
             part = self._folder / f".{step:07d}.part"
             torch.save(dict(weights), part)
             part.replace(self._path(step))
+        write_text(self._folder / INDEX, json.dumps(self._seen))
         for path in self._folder.glob("*.pt"):
             if int(path.stem) not in best:
                 path.unlink()
-        (self._folder / INDEX).write_text(json.dumps(self._seen))
+
+    def rewind(self, step: int) -> None:
+        """Forget validations after a step: a run that was killed goes on from an earlier one."""
+        self._seen = [one for one in self._seen if one[0] <= step]
 
     def weights(self) -> dict[str, Tensor] | None:
         """Those of the best validation; None where none were kept."""

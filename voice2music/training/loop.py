@@ -121,6 +121,8 @@ class _Loop:
 
     def go(self) -> None:
         """Steps, and in between what is written and judged."""
+        if self._worse():
+            return
         saved, since, logged = time.monotonic(), time.monotonic(), _Means()
         with _asked_to_stop() as stop:
             for batch in self._batches():
@@ -332,6 +334,7 @@ class _Loop:
                 self._accelerator.unwrap_model(self._rival).load_state_dict(state["rival"])
                 self._rival_optimiser.load_state_dict(state["rival_optimiser"])
             self.progress = Progress(**state["progress"])
+        self._best.rewind(self.progress.step)
         return True
 
 

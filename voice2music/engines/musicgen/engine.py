@@ -104,6 +104,8 @@ class MusicGen:
     def describe(self) -> Description:
         """What it is and what it cannot do."""
         limits = ["It hears which note of the scale you sing and when, but no quarter tones."]
+        if "tune" not in self._form.roles:
+            limits.append("It was trained to back a singer up, so it may not play your tune.")
         if "back" not in self._form.roles:
             limits.append("It was trained to replay a tune, so it may play yours even when it is "
                           "asked to back you up.")  # fmt: skip
@@ -218,8 +220,8 @@ class MusicGen:
     ) -> tuple[Branch, ...]:
         """The conditional and the unconditional run for the window that begins at `start`.
 
-        A model that can back up a singer is then led by words and plan alone: with the tune in both
-        runs, guidance does not press it to play the tune as well.
+        A model that can do both, play the tune and back up a singer, is for the latter led by words
+        and plan alone: with the tune in both runs, guidance does not press it to play the tune.
         """
         frames = self._model.config.chroma_length
         form = self._form.row_format(frames)
@@ -227,7 +229,7 @@ class MusicGen:
             tune = self._plain_rows(asked.voice, start, frames)
         else:
             tune = torch.from_numpy(melody_rows(asked.melody, form, start, plan_of(asked)))
-        backs = asked.role == "back" and "back" in self._form.roles
+        backs = asked.role == "back" and {"tune", "back"} <= set(self._form.roles)
         unled = melody_rows(asked.melody, form, start) if backs else null_rows(form)
         nothing = torch.from_numpy(unled)
         conditional = torch.cat([self._projected(tune), words.asked])
@@ -258,10 +260,13 @@ class MusicGen:
             longest = max(len(self._tokenizer(text)["input_ids"]) for text in texts)
         lengths = sorted(self._form.text_lengths)
         length = next((size for size in lengths if size >= longest), lengths[-1])
-        unwanted = self._encoded(asked.negative, length)
-        if not asked.negative:
-            unwanted = torch.zeros_like(unwanted)  # how the model was trained to have no text
-        return _Words(self._encoded(asked.text, length), unwanted, longest > length)
+        wanted, unwanted = (self._told(text, length) for text in texts)
+        return _Words(wanted, unwanted, longest > length)
+
+    def _told(self, text: str, length: int) -> Tensor:
+        """Text as hidden states; no text is all zero, as the model was trained to have none."""
+        states = self._encoded(text, length)
+        return states if text else torch.zeros_like(states)
 
     @torch.inference_mode()
     def _encoded(self, text: str, length: int) -> Tensor:
