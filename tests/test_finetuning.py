@@ -84,6 +84,26 @@ def test_what_is_no_data_set_is_said(tmp_path):
         Examples(tmp_path, "train")
 
 
+def test_the_builders_tokens_are_taken_where_the_same_codec_wrote_them(
+    songs, start, tmp_path, monkeypatch
+):
+    from voice2music.finetuning import tokens
+
+    with_tokens = SongSettings(read_limits(), "", musicgen=start.folder)
+    pattern = Patterns("{song}_vox", "{song}_inst")
+    data = tmp_path / "data"
+    build(songs.parent / "in", data, with_tokens, patterns=pattern, allow_unlicensed=True)
+    plain = MusicgenFinetuning(RECIPE, songs, start)
+    monkeypatch.setattr(tokens, "encoded", lambda codec, sound: pytest.fail("made again"))
+    task = MusicgenFinetuning(RECIPE, data, start)
+    for ready, made in zip(task._codes["train"], plain._codes["train"], strict=True):
+        np.testing.assert_array_equal(ready, made)
+    monkeypatch.undo()
+    other = locate(build_tiny_musicgen(tmp_path / "other", seed=5))
+    codes = MusicgenFinetuning(RECIPE, data, other)._codes["train"][0]
+    assert (codes != task._codes["train"][0]).any()
+
+
 @pytest.mark.parametrize("wrong", [{"stage": 3}, {"prompts": "x"}, {"nothing": 1.5}, {"lora": -1}])
 def test_an_impossible_recipe_is_refused(wrong):
     with pytest.raises(BadRequest):

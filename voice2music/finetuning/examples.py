@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
 
 from voice2music.clip import OWN, Clip, read
 from voice2music.dataset.shards import MANIFEST, Pairs, Row
@@ -97,6 +99,21 @@ class Examples:
         if self._pairs is not None:
             return Clip(self._pairs.voice(index), self._rows[index]["voice"]["rate"])
         return read(self._data / self._rows[index]["voice"]["file"], OWN)
+
+    def tokens(self, codec: str) -> list[NDArray[np.int16]] | None:
+        """What the builder kept of all music as tokens, if that codec wrote them.
+
+        Args:
+            codec: see `engines.musicgen.codec.codec_mark`.
+        """
+        caches = [row.get("caches") or {} for row in self._rows]
+        if any(cache.get("codec") != codec for cache in caches):
+            return None
+        out = []
+        for row, cache in zip(self._rows, caches, strict=True):
+            with safe_open(self._data / cache["file"], "numpy") as file:
+                out.append(np.asarray(file.get_tensor(f"{row['id']}.tokens"), np.int16))
+        return out
 
     @property
     def hash(self) -> str:

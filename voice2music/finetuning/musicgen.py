@@ -106,8 +106,7 @@ class MusicgenFinetuning:
         splits: tuple[Split, ...] = ("train", "valid")
         self.examples = {split: Examples(data, split) for split in splits}
         self._codes: dict[Split, list[NDArray[np.int16]]] = {
-            split: tokens_of(examples, codec, start.folder, data)
-            for split, examples in self.examples.items()
+            split: tokens_of(examples, codec, data) for split, examples in self.examples.items()
         }
         learnt = {example.role for example in self.examples["train"].all}
         self.form = replace(known, roles=_roles(known.roles, learnt))

@@ -37,6 +37,11 @@ def musicgen_cache(
     return {f"{name}.tokens": tokens, f"{name}.rows": rows.astype(np.float16)}
 
 
+def codec_of(folder: Path) -> str:
+    """The mark of the codec whose tokens `musicgen_cache` keeps."""
+    return _musicgen(folder).codec_mark
+
+
 def audioldm_cache(folder: Path, name: str, music: Clip) -> Tensors:
     """Of one chunk: "NAME.mel" float16 (frames, bins), levelled as AudioLDM is trained.
 

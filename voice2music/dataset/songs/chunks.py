@@ -14,6 +14,7 @@ from voice2music.dataset.shards import UNVOICED, Row, as_cents
 from voice2music.dataset.songs.caches import (
     Tensors,
     audioldm_cache,
+    codec_of,
     musicgen_cache,
     write_cache,
 )
@@ -48,6 +49,8 @@ def chunk_rows(work: "SongWork") -> list[Row]:
         if tensors:
             path = write_cache(tensors, folder / f"{model}.safetensors")
             place = {"file": _place(work.data, path), "sha256": file_sha256(path)}
+            if model == "musicgen" and work.settings.musicgen:
+                place["codec"] = codec_of(work.settings.musicgen)
             for row, _ in made:
                 row["caches"] = place
     return rows

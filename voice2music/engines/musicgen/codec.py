@@ -4,6 +4,8 @@ Only its LSTM remembers; its state is carried on. The convolutions see a few fra
 so each piece is computed with some frames of context that are then cut away.
 """
 
+import hashlib
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,15 @@ from transformers import EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecLSTM
 
 CONTEXT = 8  # frames; the convolutions before the LSTM reach 6 at most, those after it fewer
+
+
+def codec_mark(codec: EncodecModel) -> str:
+    """A short hash of a codec's weights: two checkpoints with one mark write the same tokens."""
+    digest = hashlib.sha256()
+    for name, value in sorted(codec.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 class PieceDecoder:

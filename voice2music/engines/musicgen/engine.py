@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from voice2music.engines.base import (
 )
 from voice2music.engines.memory import memory_errors_named
 from voice2music.engines.musicgen.chroma import plain_chroma
-from voice2music.engines.musicgen.codec import PieceDecoder
+from voice2music.engines.musicgen.codec import PieceDecoder, codec_mark
 from voice2music.engines.musicgen.format import Format
 from voice2music.engines.musicgen.loop import (
     Branch,
@@ -100,6 +101,11 @@ class MusicGen:
     def frame_rate(self) -> float:
         """Codec frames per second."""
         return self.rate / self._hop
+
+    @cached_property
+    def codec_mark(self) -> str:
+        """Tells codecs apart, see `codec.codec_mark`."""
+        return codec_mark(self._model.audio_encoder)
 
     def describe(self) -> Description:
         """What it is and what it cannot do."""
