@@ -361,7 +361,7 @@ def test_a_whole_report_of_a_tiny_random_model(font, tmp_path, monkeypatch):
     (tmp_path / "two").mkdir()
     folder = build_tiny_musicgen(tmp_path / "tiny-musicgen")
     plan = Plan(steps=2, again=2, reconstructions=2, batch=2, crop=2.0)
-    sizes = Sizes(3, 1, 1, 2, 1, 1, 1, 8, 4, 3, 1, plan)
+    sizes = Sizes(3, 1, 1, 2, 1, 1, 1, 8, 4, 4, 3, 1, plan)
     inputs = measuring.Inputs(tmp_path / "no-data", two_genres(tmp_path / "two"))
     measuring.measure(str(folder), sizes, inputs, only=["sound", "odd cases"])
     text = measuring.measure(

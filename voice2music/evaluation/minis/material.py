@@ -52,10 +52,17 @@ class Job:
     genre: str
 
     def asked(
-        self, column: str, role: Role = "tune", genre: str | None = None, words: str = ""
+        self,
+        column: str,
+        role: Role = "tune",
+        genre: str | None = None,
+        words: str = "",
+        seconds: float | None = None,
     ) -> Conditioning:
-        """What an engine would be given by the app."""
-        request = Request(genre=genre or self.genre, role=role, words=words)
+        """What an engine would be given by the app; the tune is as long as it was sung, or
+        played again until there are `seconds`.
+        """
+        request = Request(genre=genre or self.genre, role=role, words=words, seconds=seconds)
         return conditioning(request, column, tune_of(request, self.heard), self.clip, None)
 
 
@@ -124,9 +131,10 @@ class Studio:
         seed: int = 0,
         genre: str | None = None,
         words: str = "",
+        seconds: float | None = None,
     ) -> Made:
         """A take of the model's own: from noise, the cascade off."""
-        asked = job.asked(self.column, role, genre, words)
+        asked = job.asked(self.column, role, genre, words, seconds)
         return Made(job, genre or job.genre, asked, self.raw(asked, seed))
 
     def raw(self, asked: Conditioning, seed: int = 0) -> Clip:

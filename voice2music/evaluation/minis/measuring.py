@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import time
@@ -20,6 +21,7 @@ from voice2music.errors import BadRequest
 from voice2music.evaluation.minis import card, cost, following, genres, soundness
 from voice2music.evaluation.minis.listener import Listener
 from voice2music.evaluation.minis.material import (
+    SECONDS,
     Bandstand,
     Job,
     Made,
@@ -232,9 +234,13 @@ class _Model:
         return Phase((*lines, genres.tempo_line(self.studio, sizes.tempi)))
 
     def _distance(self) -> Phase:
-        return Phase(
-            tuple(genres.frechet_lines(self.listener, self.everything, self.renders, self.rebuilt))
-        )
+        """Of takes of full length; each voice is asked once before any is asked again."""
+        asked = ((job, seed) for seed in itertools.count() for job in self.jobs)
+        takes = [
+            self.studio.made(job, seed=seed, seconds=SECONDS)
+            for job, seed in itertools.islice(asked, self.sizes.distance)
+        ]
+        return Phase(tuple(genres.frechet_lines(self.listener, takes, self.renders, self.rebuilt)))
 
     def _odd(self) -> Phase:
         return Phase(odd=tuple(soundness.odd_table(self.studio, self.takes, self.sizes.odd)))

@@ -16,6 +16,7 @@ class Sizes:
         swaps, leads, tempi: takes with another genre word, a lead word, a tempo word.
         renders: held-out ones that the listener is tested on and the distance is taken to;
             `rebuilt`: of them that go through the codec.
+        distance: takes of full length for the distance.
         same: seeds that must give different takes; `odd`: takes of each odd case.
         plan: how long the listener learns.
     """
@@ -29,6 +30,7 @@ class Sizes:
     tempi: int
     renders: int
     rebuilt: int
+    distance: int
     same: int
     odd: int
     plan: Plan
@@ -41,5 +43,5 @@ class Sizes:
         )
 
 
-WHOLE = Sizes(64, 2, 8, 64, 32, 32, 16, 256, 256, 16, 4, Plan(again=240, reconstructions=320))
-QUICK = Sizes(16, 1, 2, 16, 8, 8, 6, 256, 40, 16, 1, Plan(again=50, reconstructions=48))
+WHOLE = Sizes(64, 2, 8, 64, 32, 32, 16, 256, 256, 320, 16, 4, Plan(again=240, reconstructions=320))
+QUICK = Sizes(16, 1, 2, 16, 8, 8, 6, 256, 40, 64, 16, 1, Plan(again=50, reconstructions=48))
