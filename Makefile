@@ -69,6 +69,7 @@ bench: setup-test
 	$(BIN)/python benchmarks/cleanup.py $(DATA) > benchmarks/cleanup.md
 	$(BIN)/python benchmarks/factory.py --archive $(DATA)/symbolic/OpenEWLD.tar.xz
 	$(BIN)/python benchmarks/codec.py $(DATA) > benchmarks/codec.md
+	$(BIN)/python benchmarks/builder.py > benchmarks/builder.md
 
 minis-report: setup-test
 	$(BIN)/python -m voice2music.evaluation.minis --data $(DATA) $(MINIS)
