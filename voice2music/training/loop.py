@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
-from voice2music.errors import BadRequest, CorruptCheckpoint, MissingPackage, TrainingFailed
+from voice2music.errors import CorruptCheckpoint, MissingPackage, TrainingFailed
 from voice2music.training.best import Best
+from voice2music.training.optimiser import optimiser
 from voice2music.training.state import fitting, learnt, load_learnt, read_state, write_state
 from voice2music.training.task import Batch, Progress, Settings, Task
 
@@ -111,12 +112,12 @@ class _Loop:
         self._best = Best(run, settings.best, settings.keep)
         self._board = _board(run) if settings.board and self.main else None
         self._network, self._optimiser = self._accelerator.prepare(
-            task.network, _optimiser(task.network, settings, settings.learning_rate)
+            task.network, optimiser(task.network, settings, settings.learning_rate)
         )
         self._rival: Any = None
         if task.rival is not None:
             self._rival, self._rival_optimiser = self._accelerator.prepare(
-                task.rival, _optimiser(task.rival, settings, settings.rival_rate)
+                task.rival, optimiser(task.rival, settings, settings.rival_rate)
             )
 
     def go(self) -> None:
@@ -363,33 +364,6 @@ def _averaging(decay: float) -> Callable[..., None]:
         torch._foreach_lerp_(averages, current, weight)
 
     return torch.no_grad()(update)
-
-
-def _optimiser(network: nn.Module, settings: Settings, rate: float) -> torch.optim.Optimizer:
-    """AdamW; only matrices and filters decay."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    kind: Callable[..., torch.optim.Optimizer] = (
-        _eight_bit() if settings.eight_bit else torch.optim.AdamW
-    )
-    return kind([g for g in groups if g["params"]], lr=rate, betas=settings.betas)
-
-
-def _eight_bit() -> Callable[..., torch.optim.Optimizer]:
-    """AdamW that remembers in 8 bits (Dettmers et al. 2022)."""
-    if not torch.cuda.is_available():
-        raise BadRequest("8-bit AdamW needs a CUDA graphics card. Train without it.")
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise MissingPackage(
-            "8-bit AdamW needs the package bitsandbytes. Run 'pip install bitsandbytes'."
-        ) from error
-    kind: Callable[..., torch.optim.Optimizer] = AdamW8bit
-    return kind
 
 
 def _board(run: Path) -> "SummaryWriter":
