@@ -262,6 +262,27 @@ def test_a_build_that_was_stopped_again_is_not_taken_for_whole(
     assert damaged_chunks(data)[1] == []
 
 
+def test_a_wrong_request_leaves_a_finished_data_set_as_it_was(few, data, tmp_path):
+    before = state(data)
+    table = tmp_path / "t.csv"
+    table.write_text("singer\nAnn\n")
+    with pytest.raises(BadManifest, match="singer"):
+        made(few, data, table=table)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadRequest, match="no song"):
+        made(tmp_path / "empty", data)
+    assert state(data) == before
+
+
+def test_a_name_cannot_steer_the_terminal(capsys):
+    from voice2music.cli_dataset import building
+    from voice2music.dataset.songs.refusals import Refusal
+
+    with building() as show:
+        show(builder.Done("reading", 1, 1, Refusal("a\x1b[2Jb.wav", "reading", "silent")))
+    assert "a?[2Jb.wav: silent" in capsys.readouterr().err
+
+
 def test_one_song_that_breaks_the_program_does_not_end_the_build(few, tmp_path, monkeypatch):
     real = SongWork._listened
 

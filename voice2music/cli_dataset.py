@@ -141,7 +141,9 @@ def building() -> Iterator[Callable[["Done"], None]]:
                 tasks[done.step] = bar.add_task(done.step, total=done.total)
             bar.update(tasks[done.step], completed=done.done, total=done.total)
             if done.refused:
-                bar.console.print(escape(f"{done.refused.file}: {done.refused.why}"))
+                line = f"{done.refused.file}: {done.refused.why}"
+                # A file's name is a stranger's: it must not steer the terminal.
+                bar.console.print(escape("".join(c if c.isprintable() else "?" for c in line)))
 
         yield show
 

@@ -57,6 +57,14 @@ def check_folder(source: Path, data: Path) -> None:
         )
     if data.is_dir() and any(data.iterdir()) and not (data / BUILD).is_file():
         raise BadRequest(f"'{data}' holds other files. Choose a new or an empty folder.")
+
+
+def begin(data: Path) -> None:
+    """Mark a data set as unfinished, until `finish` has written the new rows.
+
+    Raises:
+        CannotSave: the folder cannot be made or written to.
+    """
     try:
         data.mkdir(parents=True, exist_ok=True)
         unfinished = {"kind": KIND, "finished": False, "made_by": {}}
