@@ -13,39 +13,61 @@ if TYPE_CHECKING:
 
 finetune = typer.Typer(no_args_is_help=True, help="Fine-tune a model on pairs of voice and music.")
 
+# Options that both commands have.
+Data = Annotated[Path, typer.Option(help="Of `dataset build` or `dataset make`.")]
+Run = Annotated[Path, typer.Option(help="State, log and takes; a run goes on from it.")]
+Out = Annotated[
+    Path, typer.Option(help="The finished model; in a folder checkpoints/ the app lists it.")
+]
+Start = Annotated[str, typer.Option(help="Checkpoint to begin with.")]
+Minutes = Annotated[float | None, typer.Option(min=0.01, help="Of training in all.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="At most.")]
+Batch = Annotated[int, typer.Option(min=1, help="Crops at once.")]
+Gathered = Annotated[int, typer.Option(min=1, help="Batches to a step.")]
+Seconds = Annotated[float, typer.Option(min=1, help="Of a crop, at most.")]
+NoVoice = Annotated[float, typer.Option(help="Share of crops without the voice.")]
+NoWords = Annotated[float, typer.Option(help="Share of crops without words.")]
+Average = Annotated[float, typer.Option(min=0, max=0.99999, help="Of weights; 0: none.")]
+Validations = Annotated[int, typer.Option(min=1, help="Evenly over the run.")]
+Judged = Annotated[int, typer.Option(min=0, help="Takes at each of them.")]
+Patience = Annotated[int, typer.Option(min=0, help="Worse ones to stop after; 0: never.")]
+Keep = Annotated[int, typer.Option(min=1, help="Best weights that are kept.")]
+EightBit = Annotated[bool, typer.Option(help="8-bit AdamW (bitsandbytes, CUDA).")]
+Board = Annotated[bool, typer.Option(help="Log for TensorBoard too.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of batches.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
+
 
 @finetune.command("musicgen")
 def finetune_musicgen(
-    data: Annotated[Path, typer.Option(help="Of `dataset build` or `dataset make`.")],
-    run: Annotated[Path, typer.Option(help="State, log and takes; a run goes on from it.")],
-    out: Annotated[
-        Path, typer.Option(help="The finished model; in a folder checkpoints/ the app lists it.")
-    ],
-    start: Annotated[str, typer.Option(help="Checkpoint to begin with.")] = "mini-musicgen",
+    data: Data,
+    run: Run,
+    out: Out,
+    start: Start = "mini-musicgen",
     stage: Annotated[int, typer.Option(help="1: voice to music; 2: voice and words.")] = 2,
     prompts: Annotated[str, typer.Option(help="Of stage 2: genre, refined or all.")] = "all",
     lora: Annotated[int, typer.Option(min=0, help="Rank of adapters; 0 trains it all.")] = 0,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Of training in all.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="At most.")] = None,
+    minutes: Minutes = None,
+    steps: Steps = None,
     rate: Annotated[
         float | None, typer.Option(min=1e-7, help="Learning rate; 1e-4, with adapters 3e-4.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Crops at once.")] = 4,
-    gathered: Annotated[int, typer.Option(min=1, help="Batches to a step.")] = 1,
-    seconds: Annotated[float, typer.Option(min=1, help="Of a crop, at most.")] = 30.0,
-    no_voice: Annotated[float, typer.Option(help="Share of crops without the voice.")] = 0.5,
-    no_words: Annotated[float, typer.Option(help="Share of crops without words.")] = 0.5,
+    batch: Batch = 4,
+    gathered: Gathered = 1,
+    seconds: Seconds = 30.0,
+    no_voice: NoVoice = 0.5,
+    no_words: NoWords = 0.5,
     nothing: Annotated[float, typer.Option(help="Share of crops without either.")] = 0.2,
-    average: Annotated[float, typer.Option(min=0, max=0.99999, help="Of weights; 0: none.")] = 0.99,
-    validations: Annotated[int, typer.Option(min=1, help="Evenly over the run.")] = 4,
-    judged: Annotated[int, typer.Option(min=0, help="Takes at each of them.")] = 4,
-    patience: Annotated[int, typer.Option(min=0, help="Worse ones to stop after; 0: never.")] = 0,
-    keep: Annotated[int, typer.Option(min=1, help="Best weights that are kept.")] = 1,
+    average: Average = 0.99,
+    validations: Validations = 4,
+    judged: Judged = 4,
+    patience: Patience = 0,
+    keep: Keep = 1,
     checkpointing: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
-    eight_bit: Annotated[bool, typer.Option(help="8-bit AdamW (bitsandbytes, CUDA).")] = False,
-    board: Annotated[bool, typer.Option(help="Log for TensorBoard too.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of batches.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    eight_bit: EightBit = False,
+    board: Board = False,
+    seed: Seed = 0,
+    threads: Threads = None,
 ) -> None:
     """Teach MusicGen-Melody new pairs; a run that was stopped goes on with the same command."""
     import torch
@@ -75,35 +97,33 @@ def finetune_musicgen(
 
 @finetune.command("audioldm")
 def finetune_audioldm(
-    data: Annotated[Path, typer.Option(help="Of `dataset build` or `dataset make`.")],
-    run: Annotated[Path, typer.Option(help="State, log and takes; a run goes on from it.")],
-    out: Annotated[
-        Path, typer.Option(help="The finished model; in a folder checkpoints/ the app lists it.")
-    ],
-    start: Annotated[str, typer.Option(help="Checkpoint to begin with.")] = "mini-audioldm",
+    data: Data,
+    run: Run,
+    out: Out,
+    start: Start = "mini-audioldm",
     variant: Annotated[
         str, typer.Option(help="voice; words: and the genre; refined: prompts; melody: and tune.")
     ] = "melody",
     film: Annotated[bool, typer.Option(help="Words and voice scale and shift too.")] = False,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Of training in all.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="At most.")] = None,
+    minutes: Minutes = None,
+    steps: Steps = None,
     rate: Annotated[float, typer.Option(min=1e-7, help="Learning rate.")] = 1e-4,
-    batch: Annotated[int, typer.Option(min=1, help="Crops at once.")] = 4,
-    gathered: Annotated[int, typer.Option(min=1, help="Batches to a step.")] = 1,
-    seconds: Annotated[float, typer.Option(min=1, help="Of a crop, at most.")] = 10.24,
-    no_voice: Annotated[float, typer.Option(help="Share of crops without the voice.")] = 0.1,
-    no_words: Annotated[float, typer.Option(help="Share of crops without words.")] = 0.1,
+    batch: Batch = 4,
+    gathered: Gathered = 1,
+    seconds: Seconds = 10.24,
+    no_voice: NoVoice = 0.1,
+    no_words: NoWords = 0.1,
     no_tune: Annotated[float, typer.Option(help="Share of crops without the tune.")] = 0.1,
     nothing: Annotated[float, typer.Option(help="Share of crops without any.")] = 0.1,
-    average: Annotated[float, typer.Option(min=0, max=0.99999, help="Of weights; 0: none.")] = 0.99,
-    validations: Annotated[int, typer.Option(min=1, help="Evenly over the run.")] = 4,
-    judged: Annotated[int, typer.Option(min=0, help="Takes at each of them.")] = 4,
-    patience: Annotated[int, typer.Option(min=0, help="Worse ones to stop after; 0: never.")] = 0,
-    keep: Annotated[int, typer.Option(min=1, help="Best weights that are kept.")] = 1,
-    eight_bit: Annotated[bool, typer.Option(help="8-bit AdamW (bitsandbytes, CUDA).")] = False,
-    board: Annotated[bool, typer.Option(help="Log for TensorBoard too.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of batches.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    average: Average = 0.99,
+    validations: Validations = 4,
+    judged: Judged = 4,
+    patience: Patience = 0,
+    keep: Keep = 1,
+    eight_bit: EightBit = False,
+    board: Board = False,
+    seed: Seed = 0,
+    threads: Threads = None,
 ) -> None:
     """Teach AudioLDM new pairs; what it lacks to hear a voice or a tune is added first."""
     import torch
