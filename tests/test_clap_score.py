@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from test_loudness import tone
@@ -63,3 +65,14 @@ def test_more_different_sounds_are_further_apart(clap):
 def test_a_folder_that_is_no_clap_is_refused(tmp_path):
     with pytest.raises(CorruptCheckpoint, match="CLAP"):
         clap_embeddings([noise(1.0)], tmp_path)
+
+
+def test_a_window_need_not_be_whole_seconds(clap, tmp_path):
+    """Their product with the rate is a float then."""
+    folder = tmp_path / "other"
+    shutil.copytree(clap, folder)
+    processor = ClapProcessor.from_pretrained(folder, local_files_only=True)
+    bins = processor.feature_extractor.feature_size
+    other = ClapFeatureExtractor(feature_size=bins, truncation="rand_trunc", max_length_s=2.1)
+    ClapProcessor(other, processor.tokenizer).save_pretrained(folder)
+    assert clap_embeddings([noise(5.0)], folder).shape[0] == 1

@@ -25,7 +25,8 @@ from voice2music.dataset.voices import RATE as VOICE_RATE
 from voice2music.errors import BadManifest, BadRequest, MissingPackage
 from voice2music.request import Request
 from voice2music.soundfont import SoundFont
-from voice2music.styles import styles
+from voice2music.styles import own_style, styles
+from voice2music.training.plans import music_plan
 
 ARCHIVE = Path(__file__).parents[1].parent / "shared/data/symbolic/OpenEWLD.tar.xz"
 needs_archive = pytest.mark.skipif(not ARCHIVE.exists(), reason="needs ../shared/data")
@@ -279,3 +280,103 @@ def test_captions_fit_into_a_request(made):
     for row in Pairs(made).rows:
         for text in row["captions"]:
             assert Request(words=text).words == text
+
+
+# --- a style of one's own --------------------------------------------------------------------
+
+OWN = """
+title = "Clockwork"
+prompt = "clockwork music, music box over plucked bass"
+moods = ["tidy"]
+tempo_range = [60, 70]
+tempo = 64
+beats_per_bar = 4
+steps = 2
+swing = 0.5
+loose = 0.0
+colour = "triads"
+room_seconds = 0.5
+treble = 0
+phrase = 4
+fill_every = 8
+ending = "ring"
+intro = []
+lead = { name = "Box", instrument = "Music Box", low = "C4", high = "C6" }
+
+[[layer]]
+name = "Bass"
+kind = "bass"
+instrument = "Acoustic Bass"
+low = "E1"
+high = "D3"
+patterns = ["1. 5. 1. 5."]
+
+[[layer]]
+name = "Celesta"
+kind = "comp"
+instrument = "Celesta"
+low = "C4"
+high = "C6"
+patterns = ["5. 5. 5. 5."]
+"""
+
+
+@pytest.fixture(scope="module")
+def clockwork(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("styles") / "clockwork.toml"
+    path.write_text(OWN)
+    return path
+
+
+def test_every_voice_is_given_a_style_of_ones_own_and_its_plan(recipe, clockwork, tmp_path):
+    own = replace(recipe, own=(own_style(clockwork),), role="back")
+    make(tmp_path / "set", own, (), HOURS / 2, shard_seconds=SHARD)
+    by_voice = defaultdict(list)
+    for row in Pairs(tmp_path / "set").rows:
+        by_voice[row["voice"]["sha256"]].append(row)
+        assert row["role"] == "back"
+        plan = music_plan(row)
+        if row["genre"] == "clockwork":
+            # 5 %: the beats breathe with the singer.
+            assert plan.grid.tempo == pytest.approx(row["tempo"], rel=0.05)
+            assert row["lead"] is None
+            assert any("lockwork" in caption for caption in row["captions"])
+    for rows in by_voice.values():
+        assert [row["genre"] == "clockwork" for row in rows] == [True, False]
+    assert any(row["bars"]["pace"] != 1 for rows in by_voice.values() for row in rows)
+    with pytest.raises(BadManifest, match="own"):
+        make(tmp_path / "set", replace(own, own=()), (), HOURS / 2, shard_seconds=SHARD)
+
+
+def test_rows_without_a_pace_are_read_by_their_genre(made):
+    for row in Pairs(made).rows:
+        older = {key: row["bars"][key] for key in ("beats", "downbeat")}
+        assert music_plan({**row, "bars": older}) == music_plan(row)
+
+
+def test_styles_that_cannot_be_are_refused(recipe, clockwork, tmp_path):
+    taken = tmp_path / "disco.toml"
+    taken.write_text(OWN)
+    with pytest.raises(BadRequest, match="already"):
+        replace(recipe, own=(own_style(taken),))
+    with pytest.raises(BadRequest, match="do not fit"):
+        replace(recipe, own=(own_style(clockwork),) * 3)
+    (tmp_path / "torn.toml").write_text("title = ")
+    for name in ("torn", "absent"):
+        with pytest.raises(BadRequest, match="cannot be read as a style"):
+            own_style(tmp_path / f"{name}.toml")
+
+
+def test_the_command_takes_a_style_of_ones_own(clockwork, tmp_path, monkeypatch):
+    monkeypatch.setattr(factory, "make", partial(make, shard_seconds=20.0))
+    fluid = tiny_soundfont.write(tmp_path / "any.sf2", "Fluid R3 GM")
+    given = ["--soundfont", str(fluid), "--style", str(clockwork), "--renders", "1"]
+    out = tmp_path / "set"
+    arguments = ["dataset", "make", str(out), "--hours", "0.001", *given]
+    result = CliRunner().invoke(app, [*arguments, "--role", "tune", "--split", "test"])
+    assert result.exit_code == 0, result.output
+    rows = Pairs(out).rows
+    assert {(r["genre"], r["role"], r["split"]) for r in rows} == {("clockwork", "tune", "test")}
+    wrong = CliRunner().invoke(app, [*arguments, "--role", "solo"])
+    assert wrong.exit_code == 1
+    assert "tune, back" in wrong.output

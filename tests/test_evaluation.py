@@ -9,7 +9,7 @@ from test_score import RATE, SECONDS, conditioning, played
 from voice2music.chords import Key
 from voice2music.clip import Clip, silence
 from voice2music.evaluation import harmony, melody, rhythm, sound
-from voice2music.evaluation.frechet import extrapolated, frechet_distance
+from voice2music.evaluation.frechet import extrapolated, frechet_distance, jackknifed
 from voice2music.evaluation.intervals import estimate
 from voice2music.evaluation.report import Case, evaluate, markdown
 
@@ -46,6 +46,25 @@ def test_the_frechet_distance_of_two_gaussians_on_a_line_is_the_closed_form():
     other = np.array([[0.0], [4.0], [8.0]])  # mean 4, variance 16
     expected = 9 + (np.sqrt(2) - 4) ** 2
     assert frechet_distance(one, other) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_jackknife_spreads_as_distances_of_new_draws_do():
+    rng = np.random.default_rng(2)
+    other = rng.normal(size=(500, 4))
+    found = [jackknifed(rng.normal(0.3, 1.2, size=(64, 4)), other) for _ in range(150)]
+    spread = np.std([each.mean for each in found])
+    told = np.mean([(each.high - each.low) / (2 * 1.96) for each in found])
+    # Of 150 draws a standard deviation is known to 6 %; the jackknife is a little wide.
+    assert 0.9 * spread < told < 1.3 * spread
+
+
+def test_the_jackknife_needs_some_takes():
+    rows = np.random.default_rng(0).normal(size=(20, 2))
+    few = jackknifed(rows[:5], rows)
+    assert few.low < few.mean < few.high
+    assert few.mean == frechet_distance(rows[:5], rows)
+    with pytest.raises(ValueError, match="at least four"):
+        jackknifed(rows[:3], rows)
 
 
 def test_the_frechet_distance_agrees_with_the_matrix_square_root():

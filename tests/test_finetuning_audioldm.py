@@ -19,7 +19,7 @@ from voice2music.engines.audioldm.parts import load_parts
 from voice2music.engines.base import Settings
 from voice2music.errors import BadRequest, CorruptCheckpoint
 from voice2music.finetuning.audioldm import AudioldmFinetuning, GrownUnet
-from voice2music.finetuning.growth import Growth, grown
+from voice2music.finetuning.growth import Growth, grown, without_tune
 from voice2music.finetuning.judging import asked_of, take
 from voice2music.finetuning.recipe import VARIANTS, AudioldmRecipe
 from voice2music.finetuning.run import BEST, finetune
@@ -98,6 +98,27 @@ def test_other_rows_cannot_be_added_to_those_that_are_there():
     layout = Layout(clap="concatenated", melody=ROWS)
     with pytest.raises(BadRequest, match="other melody rows"):
         grown(unet, layout, CLAP_SIZE, Growth(melody=MelodyRows()))
+
+
+def test_without_its_tune_a_unet_says_what_it_said_to_silence():
+    unet = tiny_unet(ROWS, "concatenated", film=False)
+    latents, words, voice, rows = asked()
+    clap = torch.cat([words, voice], dim=1)
+    before = said(unet, torch.cat([latents, torch.zeros_like(rows)], dim=1), clap)
+    told = said(unet, torch.cat([latents, rows], dim=1), clap)
+    assert (told - before).abs().max() > 1e-3
+    less, layout = without_tune(unet, Layout(clap="concatenated", melody=ROWS))
+    torch.testing.assert_close(said(less, latents, clap), before, rtol=0, atol=1e-6)
+    assert layout.melody is None
+    assert less.config.in_channels == latents.shape[1]
+
+
+def test_a_variant_without_the_tune_is_exported_deaf_to_it(pairs, ours, tmp_path):
+    """`ours` hears one; what comes out must not be given what it was not trained with."""
+    task = AudioldmFinetuning(replace(RECIPE, variant="words"), pairs, ours)
+    task.export(task.network, tmp_path / "out")
+    engine = load(tmp_path / "out")
+    assert not engine.describe().follows_voice
 
 
 def test_a_copy_of_a_unet_with_film_uses_its_own(monkeypatch):

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from voice2music.cli_errors import errors
+from voice2music.errors import BadRequest
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -30,9 +31,19 @@ def dataset_make(
     soundfont: Annotated[
         list[Path] | None, typer.Option(help="Free for training; the installed ones if absent.")
     ] = None,
+    style: Annotated[
+        list[Path] | None,
+        typer.Option(help="A style of your own, as in voice2music/styles; every voice gets it."),
+    ] = None,
+    renders: Annotated[int, typer.Option(min=1, help="Pieces per voice, other genres each.")] = 2,
+    role: Annotated[str | None, typer.Option(help="tune or back; both if absent.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, valid or test; all if absent.")] = None,
 ) -> None:
     """Make (voice, music, caption) pairs with exact labels, from nothing but a seed."""
     from voice2music.dataset import factory, pairs, tunes
+    from voice2music.dataset.tunes import Split
+    from voice2music.request import Role
+    from voice2music.styles import own_style
 
     def say(made: factory.Made, total: int) -> None:
         pace = f"{made.seconds / made.cpu:.0f} x real time per core" if made.cpu else "was there"
@@ -40,9 +51,20 @@ def dataset_make(
 
     with errors():
         fonts = tuple(map(pairs.recognised, soundfont)) if soundfont else pairs.installed()
-        recipe = pairs.Recipe(seed, fonts, rate)
+        own = tuple(map(own_style, style or ()))
+        recipe = pairs.Recipe(
+            seed, fonts, rate, renders=renders, split=_one_of("split", split, Split), own=own,
+            role=_one_of("role", role, Role),
+        )  # fmt: skip
         written = tunes.cleared_tunes(archive) if archive else ()
         typer.echo(factory.make(out, recipe, written, hours, workers=workers, progress=say))
+
+
+def _one_of(name: str, value: str | None, kind: Any) -> Any:  # noqa: ANN401
+    """A value of a Literal, or None."""
+    if value not in (None, *get_args(kind)):
+        raise BadRequest(f"The {name} is one of {', '.join(get_args(kind))}, got {value!r}.")
+    return value
 
 
 @dataset.command("build")

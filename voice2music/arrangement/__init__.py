@@ -12,14 +12,23 @@ from voice2music.arrangement.drums import drummed
 from voice2music.arrangement.lead import answers, invented_tune, played_tune
 from voice2music.arrangement.player import Song, measures_of, ordered
 from voice2music.arrangement.score import Arrangement, PlayedNote, Track
-from voice2music.arrangement.timeline import Timeline, barred, pace, played_grid, timeline
+from voice2music.arrangement.timeline import Timeline, at_pace, barred, pace, played_grid, timeline
 from voice2music.chords import ChordSpan, Key
 from voice2music.notes import Note
 from voice2music.request import Role
 from voice2music.rhythm import Grid
 from voice2music.styles import Layer, Lead, Style
 
-__all__ = ["Arrangement", "PlayedNote", "Track", "arrange", "barred", "pace", "played_grid"]
+__all__ = [
+    "Arrangement",
+    "PlayedNote",
+    "Track",
+    "arrange",
+    "at_pace",
+    "barred",
+    "pace",
+    "played_grid",
+]
 
 LAST_STROKE = 0.4  # s for which a last chord that is cut short is held
 LAST_VELOCITY = {"bass": 102, "walk": 102, "comp": 92, "arpeggio": 88, "pad": 76, "power": 100}

@@ -167,7 +167,7 @@ def timeline(
         chords: cover the piece.
         melody: the tune, to know where it begins and ends; may be empty.
     """
-    paced = _extended(at_pace(grid, style), seconds)
+    paced = _extended(at_pace(grid, pace(grid, style)), seconds)
     first = _first_downbeat(paced, melody)
     measures = _measures(paced, first, style, seconds)
     closing = _closing(paced, first, measures, melody, seconds)
@@ -187,7 +187,8 @@ def barred(grid: Grid, style: Style) -> Grid:
 
 def played_grid(grid: Grid, style: Style) -> Grid:
     """The beats and bars that the style plays for a voice's."""
-    return at_pace(barred(grid, style), style)
+    bars = barred(grid, style)
+    return at_pace(bars, pace(bars, style))
 
 
 def pace(grid: Grid, style: Style) -> float:
@@ -202,9 +203,8 @@ def pace(grid: Grid, style: Style) -> float:
     return best if distance(1.0) - distance(best) > ENOUGH else 1.0
 
 
-def at_pace(grid: Grid, style: Style) -> Grid:
-    """`grid` with half or twice the beats where `pace` says so; downbeats stay downbeats."""
-    factor = pace(grid, style)
+def at_pace(grid: Grid, factor: float) -> Grid:
+    """`grid` with half or twice the beats where `pace` said so; downbeats stay downbeats."""
     beats = grid.beats
     if factor == 2:
         between = [(a + b) / 2 for a, b in pairwise(beats)]

@@ -98,7 +98,7 @@ def spoken(words: Mapping[str, str], role: Role, chance: Chance) -> str:
 
 
 def _genre(style: Style, chance: Chance) -> str:
-    names = [*_data()["genre"][style.name], style.title, style.title.lower()]
+    names = [*_data()["genre"].get(style.name, ()), style.title, style.title.lower()]
     return _any(names, chance)
 
 

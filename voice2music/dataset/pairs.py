@@ -6,7 +6,7 @@ model is what `analysis.analyse` made of the recording, errors included, as in u
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from voice2music.dataset.performance import (
 )
 from voice2music.dataset.tunes import Split, Tune, own_tune
 from voice2music.dataset.voices import Hummer, hummed, hummer
-from voice2music.errors import MissingPackage
+from voice2music.errors import BadRequest, MissingPackage
 from voice2music.harmony import harmonise
 from voice2music.request import Role
 from voice2music.soundfont import STANDARD_PLACES, SoundFont
@@ -49,6 +49,7 @@ Chance = np.random.Generator
 CLEARED_SOUNDS = ("MIT", "CC0-1.0", "CC-BY-4.0", "public domain")
 _OWN_CHORDS = 0.3  # odds that a written tune is played with chords of our own
 _USUAL_TEMPO = 0.75  # odds that the tempo is one of a genre
+_CHOICES = ("split", "own", "role")  # not told where nothing was chosen
 _NEED_SOUNDS = (
     "Install a SoundFont that may be used for training: the Debian package fluid-soundfont-gm or "
     "fluidr3mono-gm-soundfont (both MIT)."
@@ -70,8 +71,12 @@ class Recipe:
         renders: pieces of music per voice, each in another genre.
         captions: per piece.
         split: only tunes of this split; None is all.
+        own: styles of one's own; each is played for every voice, the rest are of the app's.
+        role: of all music; None draws "tune" or "back" for each piece.
     Raises:
         MissingPackage: a SoundFont whose licence does not allow training, or none.
+        BadRequest: a style of one's own is called as one of the app's, or there are more of them
+            than pieces per voice.
     """
 
     seed: int
@@ -82,8 +87,11 @@ class Recipe:
     renders: int = 2
     captions: int = 6
     split: Split | None = None
+    own: tuple[Style, ...] = ()
+    role: Role | None = None
 
     def __post_init__(self) -> None:
+        _check_own(self.own, self.renders)
         if not self.fonts:
             raise MissingPackage(f"No SoundFont was given. {_NEED_SOUNDS}")
         for font in self.fonts:
@@ -95,14 +103,16 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; a SoundFont is known by its contents, not by its place."""
-        values = asdict(self)
+        values = asdict(replace(self, own=()))
         values["fonts"] = [
             {"name": font.name, "licence": font.licence, "sha256": _file_sha256(font.path)}
             for font in self.fonts
         ]
-        if self.split is None:
-            del values["split"]
-        return values
+        values["own"] = {
+            style.name: hashlib.sha256(repr(style).encode()).hexdigest() for style in self.own
+        }
+        # Data sets made before these could be chosen are gone on with.
+        return {k: v for k, v in values.items() if v or k not in _CHOICES}
 
 
 def installed() -> tuple[SoundFont, ...]:
@@ -167,7 +177,7 @@ def voiced(recipe: Recipe, tunes: Sequence[Tune], seed: Sequence[int]) -> Voiced
     """Somebody hums something; None where the app would refuse the recording."""
     chance = np.random.default_rng([*seed, 0])
     tune = _drawn_tune(recipe, tunes, chance)
-    meant = performed(tune, _tempo(_style(chance), chance), recipe.longest, chance)
+    meant = performed(tune, _tempo(_style(recipe, chance), chance), recipe.longest, chance)
     who = hummer(chance)
     clip, _ = hummed(meant.notes, who, meant.seconds)
     heard = analyse(clip)
@@ -178,13 +188,13 @@ def voiced(recipe: Recipe, tunes: Sequence[Tune], seed: Sequence[int]) -> Voiced
 
 
 def pieces(recipe: Recipe, voice: Voiced, seed: Sequence[int]) -> list[Piece]:
-    """Music for a voice, in as many genres as the recipe asks for."""
+    """Music for a voice, in as many genres as the recipe asks for, one's own first."""
     chance = np.random.default_rng([*seed, 1])
-    names = list(styles())
-    order = chance.permutation(len(names))[: recipe.renders]
+    known = list(styles().values())
+    order = chance.permutation(len(known))[: recipe.renders - len(recipe.own)]
     return [
-        _piece(recipe, voice, styles()[names[number]], np.random.default_rng([*seed, 2 + index]))
-        for index, number in enumerate(order)
+        _piece(recipe, voice, style, np.random.default_rng([*seed, 2 + index]))
+        for index, style in enumerate([*recipe.own, *(known[number] for number in order)])
     ]
 
 
@@ -234,7 +244,8 @@ def _drawn_tune(recipe: Recipe, tunes: Sequence[Tune], chance: Chance) -> Tune:
 def _piece(recipe: Recipe, voice: Voiced, style: Style, chance: Chance) -> Piece:
     """One genre for a voice."""
     meant = voice.performance
-    role: Role = "tune" if chance.random() < 0.5 else "back"
+    drawn: Role = "tune" if chance.random() < 0.5 else "back"
+    role = recipe.role or drawn
     tempo = meant.grid.tempo * pace(meant.grid, style)
     mood = drawn_mood(tempo, meant.key.mode, chance)
     band = drawn_band(style, mood, chance)
@@ -266,7 +277,11 @@ def _piece(recipe: Recipe, voice: Voiced, style: Style, chance: Chance) -> Piece
         "key": key_name(key),
         "lead": lead,
         "instruments": list(players(played)),
-        "bars": {"beats": played.grid.beats_per_bar, "downbeat": played.grid.downbeat},
+        "bars": {
+            "beats": played.grid.beats_per_bar,
+            "downbeat": played.grid.downbeat,
+            "pace": pace(meant.grid, style),
+        },
         "chords": [
             [_ms(span.start), _ms(span.end), chord_symbol(span.chord, key)] for span in chords
         ],
@@ -291,8 +306,17 @@ def _harmony(voice: Voiced, mood: Mood, chance: Chance) -> tuple[tuple[ChordSpan
     return harmonise(meant.notes, meant.grid, key, meant.seconds, happy, jazzy), key
 
 
-def _style(chance: Chance) -> Style:
-    return list(styles().values())[int(chance.integers(len(styles())))]
+def _style(recipe: Recipe, chance: Chance) -> Style:
+    """One that a voice is sung at the tempo of."""
+    known = recipe.own or tuple(styles().values())
+    return known[int(chance.integers(len(known)))]
+
+
+def _check_own(own: Sequence[Style], renders: int) -> None:
+    if taken := sorted({style.name for style in own} & set(styles())):
+        raise BadRequest(f"The app has a genre {taken[0]!r} already. Call yours something else.")
+    if len(own) > renders:
+        raise BadRequest(f"{len(own)} styles of one's own do not fit into {renders} per voice.")
 
 
 def _tempo(style: Style, chance: Chance) -> float:

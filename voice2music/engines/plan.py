@@ -48,12 +48,7 @@ class Plan:
 
 def plan_of(given: Conditioning) -> Plan:
     """The plan by which the band would play."""
-    return plan_of_grid(given.grid, given.genre, given.chords, given.seconds)
-
-
-def plan_of_grid(grid: Grid, genre: str, chords: tuple[ChordSpan, ...], seconds: float) -> Plan:
-    """The plan for a voice's own beats, played as the genre plays them."""
-    return Plan(played_grid(grid, style(genre)), chords, seconds)
+    return Plan(played_grid(given.grid, style(given.genre)), given.chords, given.seconds)
 
 
 def beat_rows(plan: Plan, times: NDArray[np.float64]) -> Rows:

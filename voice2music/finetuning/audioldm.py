@@ -29,7 +29,7 @@ from voice2music.engines.audioldm.sampling import downsampling
 from voice2music.engines.quiet import quiet_transformers
 from voice2music.errors import BadRequest
 from voice2music.finetuning.examples import Examples
-from voice2music.finetuning.growth import Growth, grown
+from voice2music.finetuning.growth import Growth, grown, without_tune
 from voice2music.finetuning.judging import judged, wording
 from voice2music.finetuning.recipe import AudioldmRecipe
 from voice2music.finetuning.tokens import KEPT
@@ -116,6 +116,8 @@ class AudioldmFinetuning:
             raise BadRequest(f"'{start.name}' cannot be given voices. {parts.deaf}")
         clap = parts.text.model.config.projection_dim
         unet, layout = grown(parts.unet, parts.layout, clap, self._growth(parts.layout))
+        if not self._hears_tune:
+            unet, layout = without_tune(unet, layout)
         self.parts = replace(parts, unet=unet, layout=layout)
         self.network: nn.Module = GrownUnet(unet, parts.schedule)
         unit = downsampling(unet)
@@ -192,7 +194,7 @@ class AudioldmFinetuning:
     def _tune(self, split: Split, index: int, start: int) -> Array | None:
         """Rows of the tune and plan of a window; None where the UNet has none or is not told."""
         rows = self.parts.layout.melody
-        if rows is None or not self._hears_tune:
+        if rows is None:
             return None
         example = self.examples[split].all[index]
         bins = self.parts.mel.bins // self.parts.shrink

@@ -136,8 +136,7 @@ def _of_pair(pairs: Pairs, index: int) -> Example:
     melody = Melody(pairs.heard(index), notes)
     known = styles()
     genre = known[row["genre"]].title if row["genre"] in known else row["genre"]
-    plan = music_plan(row) if row["genre"] in known else None
-    return _example(row, melody, plan, genre, row["role"])
+    return _example(row, melody, music_plan(row), genre, row["role"])
 
 
 def _example(

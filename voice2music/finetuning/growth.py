@@ -61,6 +61,26 @@ def grown(
     return unet, layout
 
 
+@torch.no_grad()
+def without_tune(
+    unet: "UNet2DConditionModel", layout: Layout
+) -> tuple["UNet2DConditionModel", Layout]:
+    """The UNet, changed in place, without rows of a tune: as it was with rows of zeros.
+
+    A model that is trained without the tune must not be given one when it plays.
+    """
+    if layout.melody is None:
+        return unet, layout
+    old = unet.conv_in
+    left = old.in_channels - layout.melody.channels
+    new = nn.Conv2d(left, old.out_channels, old.kernel_size, old.stride, old.padding).to(old.weight)
+    new.weight.copy_(old.weight[:, :left])
+    new.bias = old.bias
+    unet.conv_in = new
+    unet.register_to_config(in_channels=left)
+    return unet, replace(layout, melody=None)
+
+
 def _scales(unet: "UNet2DConditionModel") -> bool:
     return bool(unet.config.resnet_time_scale_shift == "scale_shift")
 

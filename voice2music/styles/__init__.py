@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -209,6 +210,19 @@ def style(name: str) -> Style:
     if plain not in known:
         raise BadRequest(f"There is no genre {name[:40]!r}. Choose of {', '.join(known)}.")
     return known[plain]
+
+
+def own_style(path: Path) -> Style:
+    """A style of one's own, out of a TOML file that is called as it is.
+
+    Raises:
+        BadRequest: not there, not TOML, or not a style.
+    """
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"'{path.name}' cannot be read as a style: {error}.") from error
+    return read_style(path.stem, data)
 
 
 def read_style(name: str, data: Mapping[str, Any]) -> Style:

@@ -1,9 +1,11 @@
 """Beats and chords of the music in the pairs, as the engines are given them."""
 
+from voice2music.arrangement import at_pace, pace
 from voice2music.chords import ChordSpan, parse_chord
 from voice2music.dataset.shards import Row
-from voice2music.engines.plan import Plan, plan_of_grid
+from voice2music.engines.plan import Plan
 from voice2music.rhythm import Grid
+from voice2music.styles import style
 
 
 def music_grid(row: Row) -> Grid:
@@ -21,4 +23,7 @@ def music_chords(row: Row) -> tuple[ChordSpan, ...]:
 
 def music_plan(row: Row) -> Plan:
     """The plan by which a piece's music was played."""
-    return plan_of_grid(music_grid(row), row["genre"], music_chords(row), row["seconds"])
+    grid = music_grid(row)
+    # Data sets made before styles of one's own do not say the pace.
+    factor = row["bars"]["pace"] if "pace" in row["bars"] else pace(grid, style(row["genre"]))
+    return Plan(at_pace(grid, factor), music_chords(row), row["seconds"])
