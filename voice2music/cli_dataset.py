@@ -146,6 +146,26 @@ def dataset_forget(
     typer.echo(f"{removed}. A later build leaves that artist out.")
 
 
+@dataset.command("export")
+def dataset_export(
+    folder: Annotated[Path, typer.Argument(help="That `dataset build` made.")],
+    out: Annotated[Path, typer.Option(help="Folder; an earlier export is replaced.")],
+    form: Annotated[
+        str, typer.Option("--format", help="audiocraft, audiofolder (Hugging Face) or webdataset.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="musicgen: chunks of 30 s; audioldm: of 20 s.")
+    ] = "musicgen",
+) -> None:
+    """Write a built data set for other programs."""
+    from voice2music.dataset.songs.chunks import Model
+    from voice2music.dataset.songs.exports import Format, export
+
+    with errors():
+        made = export(folder, out, _one_of("format", form, Format), _one_of("model", model, Model))
+    typer.echo(f"{made.chunks} chunks, {made.seconds / 3600:.2f} hours: {made.folder}")
+
+
 @contextmanager
 def building() -> Iterator[Callable[["Done"], None]]:
     """A bar on the terminal, and a line for each refused file."""
