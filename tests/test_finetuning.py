@@ -26,6 +26,7 @@ from voice2music.finetuning.musicgen import MusicgenFinetuning
 from voice2music.finetuning.recipe import MusicgenRecipe
 from voice2music.finetuning.run import BEST, finetune
 from voice2music.training import loop
+from voice2music.training.draws import StepChance
 from voice2music.training.loop import averaged, train
 from voice2music.training.task import Settings as Training
 
@@ -111,19 +112,18 @@ def test_an_impossible_recipe_is_refused(wrong):
 
 
 def test_stage_one_never_has_words_and_stage_two_has(pairs, start):
-    chance = np.random.default_rng(0)
     alone = MusicgenFinetuning(replace(RECIPE, stage=1), pairs, start)
-    assert not any(alone.batch(chance)["has_text"].any() for _ in range(20))
+    assert not any(alone.batch(StepChance(0, i))["has_text"].any() for i in range(20))
     worded = MusicgenFinetuning(replace(RECIPE, stage=2), pairs, start)
-    assert any(worded.batch(chance)["has_text"].any() for _ in range(20))
+    assert any(worded.batch(StepChance(0, i))["has_text"].any() for i in range(20))
 
 
 def test_as_much_is_left_out_as_the_recipe_says(pairs, start):
     recipe = replace(RECIPE, batch=64, no_voice=0.5, no_words=0.25, nothing=0.2, prompts="genre")
     task = MusicgenFinetuning(recipe, pairs, start)
-    chance, words, voices = np.random.default_rng(1), [], []
-    for _ in range(12):
-        batch = task.batch(chance)
+    words, voices = [], []
+    for step in range(12):
+        batch = task.batch(StepChance(1, step))
         words.append(batch["has_text"].mean())
         voices.append(np.mean([(rows.argmax(axis=1) != 0).any() for rows in batch["rows"]]))
     assert np.mean(words) == pytest.approx(0.8 * 0.75, abs=0.06)
@@ -164,7 +164,7 @@ def test_the_text_encoder_never_learns_and_the_projections_always_do(pairs, star
 def test_adapters_change_nothing_at_first_and_are_merged_exactly(pairs, start, tmp_path):
     plain = MusicgenFinetuning(RECIPE, pairs, start)
     low = MusicgenFinetuning(replace(RECIPE, lora=4), pairs, start)
-    batch = {k: torch.as_tensor(v) for k, v in plain.batch(np.random.default_rng(0)).items()}
+    batch = {k: torch.as_tensor(v) for k, v in plain.batch(StepChance(0, 0)).items()}
     with torch.no_grad():
         torch.testing.assert_close(low.network.losses(batch), plain.network.losses(batch))
     train(low, GO, tmp_path, {})
@@ -179,7 +179,7 @@ def test_adapters_change_nothing_at_first_and_are_merged_exactly(pairs, start, t
 def test_the_losses_are_those_of_the_library(pairs, start):
     """transformers' own forward on delayed tokens, codebook by codebook."""
     task = MusicgenFinetuning(RECIPE, pairs, start)
-    batch = {k: torch.as_tensor(v) for k, v in task.batch(np.random.default_rng(3)).items()}
+    batch = {k: torch.as_tensor(v) for k, v in task.batch(StepChance(3, 0)).items()}
     from voice2music.training.musicgen_network import NOTHING, columns
 
     inputs, targets = columns(batch["codes"], task.network.decoder.config.pad_token_id)
@@ -202,7 +202,7 @@ def test_checkpointing_gives_the_same_gradients(pairs, start):
     grads = []
     for checkpointing in (False, True):
         task = MusicgenFinetuning(replace(RECIPE, checkpointing=checkpointing), pairs, start)
-        batch = {k: torch.as_tensor(v) for k, v in task.batch(np.random.default_rng(0)).items()}
+        batch = {k: torch.as_tensor(v) for k, v in task.batch(StepChance(0, 0)).items()}
         task.network(batch=batch)["loss"].backward()
         grads.append(task.network.audio_enc_to_dec_proj.weight.grad)
     torch.testing.assert_close(grads[0], grads[1])
@@ -332,7 +332,7 @@ def test_a_model_says_what_it_was_taught_to_do_with_a_tune(known, learnt, roles)
 def test_no_words_are_the_same_in_training_and_in_the_engine(pairs, start):
     task = MusicgenFinetuning(replace(RECIPE, stage=1), pairs, start)
     crop = task._crop(task.examples["train"].all[0], task._codes["train"][0], 0, "")
-    batch = {k: torch.as_tensor(v) for k, v in task._collated([crop]).items()}
+    batch = {k: torch.as_tensor(v) for k, v in task._collated([crop], task._length([""])).items()}
     engine = task.engine(task.network)
     asked = asked_of(replace(task.examples["train"].all[0], plan=None), "")
     branch = engine._branches(asked, Settings(0), engine._words(asked), 0.0)[0]

@@ -8,7 +8,7 @@ are made once and kept beside the data.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ from voice2music.finetuning.growth import Growth, grown, without_tune
 from voice2music.finetuning.judging import judged, wording
 from voice2music.finetuning.recipe import AudioldmRecipe
 from voice2music.finetuning.tokens import KEPT
+from voice2music.training.draws import StepChance
+from voice2music.training.processes import first_alone
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -125,7 +127,8 @@ class AudioldmFinetuning:
         self._frames = max(1, int(longest * parts.frame_rate / unit)) * unit
         splits: tuple[Split, ...] = ("train", "valid")
         self.examples = {split: Examples(data, split, "audioldm") for split in splits}
-        self._known = {split: self._cached(split, data) for split in splits}
+        with first_alone():
+            self._known = {split: self._cached(split, data) for split in splits}
         self._texts: dict[str, Array] = {}
 
     def _growth(self, layout: Layout) -> Growth:
@@ -136,17 +139,19 @@ class AudioldmFinetuning:
     def _hears_tune(self) -> bool:
         return self.recipe.variant == "melody"
 
-    def batch(self, chance: Chance) -> Mapping[str, Any]:
+    def batch(self, chance: StepChance) -> Mapping[str, Any]:
         """Crops of random examples, noised; what is left out is drawn for each by itself."""
-        count = self.recipe.batch * self.recipe.gathered
-        crops = []
-        for index in chance.integers(len(self.examples["train"]), size=count):
-            example = self.examples["train"].all[int(index)]
-            text = example.words(self.recipe.words, chance)
-            crops.append(self._crop("train", int(index), text, chance, *self._given(chance)))
+        samples = chance.samples(self.recipe.batch * self.recipe.gathered)
+        crops = [self._drawn(sample.chance) for sample in samples]
         # One time from every equal part of the schedule: every step sees all noise levels.
-        times = (chance.permutation(count) + chance.random(count)) / count
-        return self._noised(crops, times, chance)
+        times = np.array([sample.place for sample in samples])
+        return self._noised(crops, times, [sample.chance for sample in samples])
+
+    def _drawn(self, chance: Chance) -> dict[str, Array]:
+        """A crop of an example."""
+        index = int(chance.integers(len(self.examples["train"])))
+        text = self.examples["train"].all[index].words(self.recipe.words, chance)
+        return self._crop("train", index, text, chance, *self._given(chance))
 
     def _given(self, chance: Chance) -> tuple[bool, bool, bool]:
         """Whether a crop has its voice, its words and its tune."""
@@ -205,13 +210,14 @@ class AudioldmFinetuning:
         return whole[:, start:]
 
     def _noised(
-        self, crops: list[dict[str, Array]], times: NDArray[np.float64], chance: Chance
+        self, crops: list[dict[str, Array]], times: NDArray[np.float64], chances: Sequence[Chance]
     ) -> dict[str, Any]:
         latents = np.stack([crop["latent"] for crop in crops])
+        noise = [each.standard_normal(latents.shape[1:], np.float32) for each in chances]
         length = len(self.network.get_buffer("signal"))
         return {
             "latent": latents,
-            "noise": chance.standard_normal(latents.shape, np.float32),
+            "noise": np.stack(noise),
             "time": np.minimum((times * length).astype(np.int64), length - 1),
             "clap": np.stack([crop["clap"] for crop in crops]),
             "tune": np.stack([crop["tune"] for crop in crops]),
@@ -269,7 +275,7 @@ class AudioldmFinetuning:
             for i in chosen
         ]
         times = (np.arange(len(crops)) + 0.5) / len(crops)
-        batch = self._noised(crops, times, chance)
+        batch = self._noised(crops, times, [chance] * len(crops))
         device = next(network.parameters()).device
         errors = []
         for at in range(0, len(crops), self.recipe.batch):

@@ -6,7 +6,7 @@ melody rows are used, so what comes out is loaded as what went in.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from voice2music.finetuning.examples import Example, Examples
 from voice2music.finetuning.judging import judged, wording
 from voice2music.finetuning.recipe import MusicgenRecipe
 from voice2music.finetuning.tokens import tokens_of
+from voice2music.training.draws import StepChance
 from voice2music.training.musicgen_network import NOTHING, MusicgenNetwork, columns
+from voice2music.training.processes import first_alone
 
 Chance = np.random.Generator
 SHARD = "2GB"
@@ -57,11 +59,14 @@ class FinetunedMusicgen(MusicgenNetwork):
         """Losses of a batch as of `MusicgenNetwork`, without noise in the past.
 
         Returns:
-            "loss", the mean over the codebooks, and "book_0" and so on.
+            "loss", the mean over the codebooks, and "book_0" and so on. Frames that are not there
+            count as known in the former: so a batch's gradient is the mean of its parts',
+            whichever process has them.
         """
-        losses = self.losses(batch)
+        losses, codes = self.losses(batch), batch["codes"]
         books = {f"book_{k}": loss.detach() for k, loss in enumerate(losses)}
-        return {"loss": losses.mean(), **books}
+        there = (codes != NOTHING).float().mean(dim=(0, 2))
+        return {"loss": (losses * there).mean(), **books}
 
     def losses(self, batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy of each codebook, (codebooks,)."""
@@ -105,28 +110,36 @@ class MusicgenFinetuning:
         self._window = max(8, int(longest * self._rate))
         splits: tuple[Split, ...] = ("train", "valid")
         self.examples = {split: Examples(data, split) for split in splits}
-        self._codes: dict[Split, list[NDArray[np.int16]]] = {
-            split: tokens_of(examples, codec, data) for split, examples in self.examples.items()
-        }
+        with first_alone():
+            self._codes: dict[Split, list[NDArray[np.int16]]] = {
+                split: tokens_of(examples, codec, data) for split, examples in self.examples.items()
+            }
         learnt = {example.role for example in self.examples["train"].all}
         self.form = replace(known, roles=_roles(known.roles, learnt))
         # In evaluation mode throughout: no dropout in the text encoder, which does not learn.
         network = FinetunedMusicgen(self._model, recipe.checkpointing).eval()
         self.network: nn.Module = adapted(network, recipe)
 
-    def batch(self, chance: Chance) -> Mapping[str, Any]:
+    def batch(self, chance: StepChance) -> Mapping[str, Any]:
         """Crops of random examples; what is left out is drawn for each by itself."""
         count = self.recipe.batch * self.recipe.gathered
-        known = self.examples["train"].all
-        crops = []
-        for index in chance.integers(len(known), size=count):
-            given = self._given(chance)
-            codes = self._codes["train"][int(index)]
-            room = max(0, codes.shape[1] - self._window)
-            start = int(chance.integers(room + 1))
-            text = known[int(index)].words(self.recipe.words, chance)
-            crops.append(self._crop(known[int(index)], codes, start, text, *given))
-        return self._collated(crops)
+        crops = [self._drawn(sample.chance) for sample in chance.samples(count)]
+        everybodys = chance.samples(count, everybodys=True)
+        # Texts are as long as the longest of all processes': their length moves the music along.
+        texts = [self._chosen(sample.chance)[1] for sample in everybodys]
+        return self._collated(crops, self._length(texts))
+
+    def _chosen(self, chance: Chance) -> tuple[int, str]:
+        """An example and its words."""
+        index = int(chance.integers(len(self.examples["train"])))
+        return index, self.examples["train"].all[index].words(self.recipe.words, chance)
+
+    def _drawn(self, chance: Chance) -> dict[str, Any]:
+        """A crop of an example."""
+        index, text = self._chosen(chance)
+        example, codes = self.examples["train"].all[index], self._codes["train"][index]
+        start = int(chance.integers(max(0, codes.shape[1] - self._window) + 1))
+        return self._crop(example, codes, start, text, *self._given(chance))
 
     def _given(self, chance: Chance) -> tuple[bool, bool, bool]:
         """Whether a crop has its voice, its words, and (with a voice) its beats and chords."""
@@ -161,12 +174,15 @@ class MusicgenFinetuning:
         )
         return {"codes": whole, "rows": rows, "words": text, "has_text": has_words and bool(text)}
 
-    def _collated(self, crops: list[dict[str, Any]]) -> dict[str, Any]:
-        """Stacked; texts as tokens of one of the lengths that the engine pads to."""
-        texts = [crop["words"] for crop in crops]
+    def _length(self, texts: Sequence[str]) -> int:
+        """The first of the lengths that the engine pads to in which all texts have room."""
         longest = max(len(self.tokenizer(text)["input_ids"]) for text in texts)
         lengths = sorted(self.form.text_lengths)
-        length = next((size for size in lengths if size >= longest), lengths[-1])
+        return next((size for size in lengths if size >= longest), lengths[-1])
+
+    def _collated(self, crops: list[dict[str, Any]], length: int) -> dict[str, Any]:
+        """Stacked; texts as so many tokens."""
+        texts = [crop["words"] for crop in crops]
         tokens = self.tokenizer(
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="np"
         )
@@ -235,7 +251,8 @@ class MusicgenFinetuning:
                                wording(examples[i], self.recipe.words), *given)
                     for i in chosen[at : at + self.recipe.batch]
                 ]  # fmt: skip
-                batch = {k: torch.as_tensor(v).to(device) for k, v in self._collated(crops).items()}
+                made = self._collated(crops, self._length([crop["words"] for crop in crops]))
+                batch = {k: torch.as_tensor(v).to(device) for k, v in made.items()}
                 parts.append(network.losses(batch) * len(crops))
             means = torch.stack(parts).sum(dim=0) / len(chosen)
             out[kind] = round(float(means.mean()), 4)

@@ -29,6 +29,7 @@ from voice2music.finetuning.card import card
 from voice2music.finetuning.examples import Examples
 from voice2music.finetuning.recipe import AudioldmRecipe, MusicgenRecipe
 from voice2music.training.loop import averaged, train
+from voice2music.training.processes import first_alone
 from voice2music.training.task import Progress, Settings, Task
 
 log = logging.getLogger(__name__)
@@ -66,13 +67,29 @@ def finetune(task: Finetuning, settings: Settings, data: Path, run: Path, out: P
         TrainingFailed, CorruptCheckpoint: see `training.loop.train`.
     """
     about = described(task, settings, data)
-    _check_out(out, task.start.folder)
-    run.mkdir(parents=True, exist_ok=True)
-    _check_run(run, about)
-    before = _before(task, run)
+    with first_alone():
+        _check_out(out, task.start.folder)
+        run.mkdir(parents=True, exist_ok=True)
+        _check_run(run, about)
+    with first_alone() as first:
+        before = _before(task, run) if first else {}
     progress = train(task, settings, run, {"recipe": asdict(task.recipe)})
-    if not ended(progress, settings, run):
-        return progress
+    with first_alone() as first:
+        if first and ended(progress, settings, run):
+            _export(task, settings, run, out, before, progress, about)
+    return progress
+
+
+def _export(
+    task: Finetuning,
+    settings: Settings,
+    run: Path,
+    out: Path,
+    before: Mapping[str, float],
+    progress: Progress,
+    about: Mapping[str, Any],
+) -> None:
+    """The model's folder, whole or not at all."""
     network = averaged(task, run, settings.best)
     folder = run / "valid" / "best"
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +102,6 @@ def finetune(task: Finetuning, settings: Settings, data: Path, run: Path, out: P
     if out.is_dir():
         shutil.rmtree(out)
     part.replace(out)
-    return progress
 
 
 def ended(progress: Progress, settings: Settings, run: Path) -> bool:

@@ -3,7 +3,8 @@
 What a model adds is a `Task`: its network, its batches, how it is judged and how it is written
 down. The loop keeps an average of the weights (Polyak), cuts gradients, warms up and cools down the
 learning rate, stops at a number of steps or minutes, and writes a state from which the run goes on.
-A batch is drawn from (seed, step, process) alone, so a resumed run sees what it would have seen.
+A batch is drawn from (seed, step, process) alone, so a resumed run sees what it would have seen;
+see `draws` for those that do not depend on the number of processes.
 """
 
 import json
@@ -19,7 +20,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -29,7 +29,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from voice2music.errors import CorruptCheckpoint, MissingPackage, TrainingFailed
 from voice2music.training.best import Best
+from voice2music.training.draws import StepChance
 from voice2music.training.optimiser import optimiser
+from voice2music.training.processes import processes
 from voice2music.training.state import fitting, learnt, load_learnt, read_state, write_state
 from voice2music.training.task import Batch, Progress, Settings, Task
 
@@ -87,13 +89,13 @@ def averaged(task: Task, run: Path, best: str = "") -> nn.Module:
 
 
 class _Steps(Dataset[Mapping[str, Any]]):
-    """Batch number i of a run, for one process."""
+    """Batch number i of a run, for one of its processes."""
 
-    def __init__(self, task: Task, seed: int, process: int) -> None:
-        self._task, self._seed, self._process = task, seed, process
+    def __init__(self, task: Task, seed: int, process: int, processes: int) -> None:
+        self._task, self._seed, self._place = task, seed, (process, processes)
 
     def __getitem__(self, step: int) -> Mapping[str, Any]:
-        chance = np.random.default_rng((self._seed, step, self._process))
+        chance = StepChance(self._seed, step, *self._place)
         return {key: torch.as_tensor(value) for key, value in self._task.batch(chance).items()}
 
 
@@ -101,6 +103,7 @@ class _Loop:
     def __init__(self, task: Task, settings: Settings, run: Path) -> None:
         self.task, self.settings, self.run = task, settings, run
         self.progress = Progress()
+        processes()  # first, so that the others have the patience to wait for this one
         self._accelerator = Accelerator()
         self.main = self._accelerator.is_main_process
         torch.manual_seed(settings.seed)
@@ -110,6 +113,7 @@ class _Loop:
                 task.network, multi_avg_fn=_averaging(settings.average), use_buffers=False
             ).to(self._accelerator.device)
         self._best = Best(run, settings.best, settings.keep)
+        self._stale = self._best.stale
         self._board = _board(run) if settings.board and self.main else None
         self._network, self._optimiser = self._accelerator.prepare(
             task.network, optimiser(task.network, settings, settings.learning_rate)
@@ -130,7 +134,7 @@ class _Loop:
                 logged.add(self._step(batch))
                 now = time.monotonic()
                 self.progress.seconds += now - since
-                self._agree()
+                stopped = self._agreed(stop())
                 if self.progress.step % self.settings.log_steps == 0:
                     self._write({"train": logged.empty(), "rate": self._rate()})
                 if now - saved > 60 * self.settings.save_minutes:
@@ -138,14 +142,14 @@ class _Loop:
                     saved = time.monotonic()
                 self._validate_when_due()
                 since = time.monotonic()
-                if stop() or self.progress.share(self.settings) >= 1 or self._worse():
+                if stopped or self.progress.share(self.settings) >= 1 or self._worse():
                     break
         self.save()
 
     def _batches(self) -> Iterator[Batch]:
         """Every batch from the next step on, on this process's device."""
-        process = self._accelerator.process_index
-        steps = _Steps(self.task, self.settings.seed, process)
+        place = self._accelerator.process_index, self._accelerator.num_processes
+        steps = _Steps(self.task, self.settings.seed, *place)
         last = self.settings.steps or 2**31
         if self.progress.share(self.settings) >= 1:
             return
@@ -203,7 +207,7 @@ class _Loop:
     def _worse(self) -> bool:
         """Whether so many validations in a row were no better than an earlier one."""
         patience = self.settings.patience
-        return bool(patience) and self._best.stale >= patience
+        return bool(patience) and self._stale >= patience
 
     def _rival_from(self) -> float:
         return self.settings.rival_from if self.settings.rival_from < 1 else math.inf
@@ -260,12 +264,17 @@ class _Loop:
             for group in self._rival_optimiser.param_groups:
                 group["lr"] = self.settings.rival_rate * share
 
-    def _agree(self) -> None:
-        """All processes go by the first one's clock, or they would stop at different steps."""
-        if self._accelerator.num_processes > 1:
-            seconds = [self.progress.seconds]
-            broadcast_object_list(seconds)
-            self.progress.seconds = seconds[0]
+    def _agreed(self, stop: bool) -> bool:
+        """All processes go by the first one's clock, and stop when any is asked to.
+
+        Otherwise they would part ways, and wait for one another for ever.
+        """
+        if self._accelerator.num_processes == 1:
+            return stop
+        mine = torch.tensor([[self.progress.seconds, float(stop)]], dtype=torch.float64)
+        everybodys = self._accelerator.gather(mine.to(self._accelerator.device))
+        self.progress.seconds = float(everybodys[0, 0])
+        return bool(everybodys[:, 1].any())
 
     def _validate_when_due(self) -> None:
         """By share of the run, so that a run in minutes is judged evenly too."""
@@ -280,7 +289,9 @@ class _Loop:
                 judged = self.task.validate(self._judged(), folder)
             self._write({"valid": judged})
             self._best.add(self.progress.step, judged, learnt(self._judged()))
-        self._accelerator.wait_for_everyone()
+        stale = [self._best.stale]  # known to the first process alone
+        broadcast_object_list(stale)
+        self._stale = stale[0]
 
     def _judged(self) -> nn.Module:
         """The average, or where there is none the network itself."""
@@ -336,6 +347,7 @@ class _Loop:
                 self._rival_optimiser.load_state_dict(state["rival_optimiser"])
             self.progress = Progress(**state["progress"])
         self._best.rewind(self.progress.step)
+        self._stale = self._best.stale
         return True
 
 

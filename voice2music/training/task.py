@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from torch import Tensor, nn
 
 from voice2music.errors import BadRequest
+from voice2music.training.draws import StepChance
 
 Batch = dict[str, Tensor]
 
@@ -37,7 +37,7 @@ class Task(Protocol):
     def rival(self) -> nn.Module | None:
         """A module that keeps `Rival`, or None."""
 
-    def batch(self, chance: np.random.Generator) -> Mapping[str, Any]:
+    def batch(self, chance: StepChance) -> Mapping[str, Any]:
         """One training batch of arrays or tensors, drawn from `chance` alone."""
 
     def validate(self, network: nn.Module, folder: Path) -> dict[str, float]:

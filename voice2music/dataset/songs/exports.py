@@ -25,8 +25,10 @@ Format = Literal["audiocraft", "audiofolder", "webdataset"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 ABOUT = "export.json"  # marks a folder as ours, so that it may be written again
 SHARD_BYTES = 256 * 2**20  # of a tar
-_TOLD = ("seconds", "start", "end", "artist", "song", "song_id", "genre", "mood", "language")
-_TOLD += ("licence", "consent", "bpm", "key", "role", "separation", "captions")
+_TOLD: tuple[str, ...] = (
+    "seconds", "start", "end", "artist", "song", "song_id", "genre", "mood", "language",
+    "licence", "consent", "bpm", "key", "role", "separation", "captions",
+)  # fmt: skip
 _NAMES: Mapping[Split, str] = MappingProxyType(
     {"train": "train", "valid": "validation", "test": "test"}
 )  # as Hugging Face calls them

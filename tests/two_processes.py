@@ -1,0 +1,58 @@
+"""Run by torchrun: a fine-tuning's first gradients, and a short run, of each process.
+
+accelerate launch ... tests/two_processes.py MODEL DATA START OUT BATCH
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from voice2music.checkpoints import locate
+from voice2music.finetuning.audioldm import AudioldmFinetuning
+from voice2music.finetuning.musicgen import MusicgenFinetuning
+from voice2music.finetuning.recipe import AudioldmRecipe, MusicgenRecipe
+from voice2music.finetuning.run import BEST, finetune
+from voice2music.training.loop import _Loop
+from voice2music.training.task import Settings
+
+WHOLE = {"no_voice": 0.0, "no_words": 0.0, "nothing": 0.0}  # nothing is left out
+GO = Settings(steps=4, learning_rate=1e-3, warm_up=1, average=0.9, precision="no", best=BEST,
+              validations=4, log_steps=1, patience=3)  # fmt: skip
+
+
+def task_of(model: str, data: Path, start: Path, batch: int, **more: float):
+    checkpoint = locate(start)
+    if model == "musicgen":
+        recipe = MusicgenRecipe(seconds=3.0, batch=batch, judged=0, **more)
+        return MusicgenFinetuning(recipe, data, checkpoint)
+    return AudioldmFinetuning(
+        AudioldmRecipe(seconds=3.0, batch=batch, judged=0, **more), data, checkpoint
+    )
+
+
+def gradients(model: str, data: Path, start: Path, out: Path, batch: int) -> None:
+    """Of the first step, before they are cut, as they are after all processes are heard."""
+    more = {**WHOLE, "no_plan" if model == "musicgen" else "no_tune": 0.0}
+    loop = _Loop(task_of(model, data, start, batch, **more), GO, out / "loop")
+    given = next(loop._batches())
+    loop._accelerator.backward(loop._network(batch=given)["loss"])
+    network = loop._accelerator.unwrap_model(loop._network)
+    found = {name: p.grad.clone() for name, p in network.named_parameters() if p.requires_grad}
+    place = loop._accelerator.process_index
+    torch.save({"gradients": found, "batch": given}, out / f"gradients-{place}.pt")
+
+
+def main() -> None:
+    model, data, start, out, batch = sys.argv[1:]
+    given = (model, Path(data), Path(start), Path(out), int(batch))
+    Path(out).mkdir(exist_ok=True, parents=True)
+    torch.set_num_threads(1)
+    gradients(*given)
+    task = task_of(given[0], given[1], given[2], given[4])
+    finetune(task, replace(GO), given[1], given[3] / "run", given[3] / "model")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Several processes of one run, as `accelerate launch` starts them; alone where nobody did."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+from accelerate import PartialState
+
+PATIENCE = timedelta(hours=4)  # the others wait while the first one judges or writes
+
+
+def processes() -> PartialState:
+    """This process among those of the run.
+
+    On a machine without an accelerator several processes are possible too, which accelerate would
+    not look for by itself.
+    """
+    return PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
+
+
+@contextmanager
+def first_alone() -> Iterator[bool]:
+    """The first process does what is within, then the others; True in the first one.
+
+    For what is made once and kept on disk: the others find it there.
+    """
+    known = processes()
+    with known.main_process_first():
+        yield known.is_main_process
