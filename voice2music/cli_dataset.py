@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -13,7 +13,7 @@ from voice2music.errors import BadRequest
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from voice2music.dataset.songs.build import Done
+    from voice2music.dataset.songs.build import Done, Runner
 
 dataset = typer.Typer(no_args_is_help=True, help="Training pairs: make, build, check, forget.")
 
@@ -98,6 +98,12 @@ def dataset_build(
         str, typer.Option(help="Whose log-mels are kept; 'none' for none.")
     ] = "mini-audioldm",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    engine: Annotated[
+        str, typer.Option(help="processes of this machine, or ray: a cluster's.")
+    ] = "processes",
+    cluster: Annotated[
+        str, typer.Option(help="Ray's address, or auto; Ray is started here if absent.")
+    ] = "",
     prune: Annotated[
         bool, typer.Option(help="Remove what was made of songs that are gone from the folder.")
     ] = False,
@@ -111,7 +117,7 @@ def dataset_build(
     from voice2music.dataset.songs.steps import Settings
     from voice2music.separation import available, chosen
 
-    with errors(), building() as progress:
+    with errors(), working(engine, cluster, workers) as runner, building() as progress:
         pairs = patterns_of(voice_name, back_name)
         settings = Settings(
             read_limits(limits),
@@ -125,6 +131,7 @@ def dataset_build(
         done = build(
             songs, out, settings, table=table, patterns=pairs, workers=workers, made_by=command,
             allow_unlicensed=allow_unlicensed, prune=prune, progress=progress,
+            runner=runner,
         )  # fmt: skip
     typer.echo(
         f"{done.songs} songs, {done.chunks} chunks, {done.hours:.2f} hours; "
@@ -164,6 +171,25 @@ def dataset_export(
     with errors():
         made = export(folder, out, _one_of("format", form, Format), _one_of("model", model, Model))
     typer.echo(f"{made.chunks} chunks, {made.seconds / 3600:.2f} hours: {made.folder}")
+
+
+@contextmanager
+def working(engine: str, cluster: str, workers: int) -> Iterator["Runner"]:
+    """Where a build's work is done.
+
+    Raises:
+        BadRequest: no such engine; a cluster without Ray.
+    """
+    from voice2music.dataset.songs.build import in_processes
+    from voice2music.dataset.songs.cluster import on_ray
+
+    if _one_of("engine", engine, Literal["processes", "ray"]) == "ray":
+        with on_ray(cluster, workers) as runner:
+            yield runner
+    elif cluster:
+        raise BadRequest("A cluster is for --engine ray. Say that, too, or leave it out.")
+    else:
+        yield in_processes
 
 
 @contextmanager

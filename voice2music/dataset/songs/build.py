@@ -72,6 +72,27 @@ class Outcome:
 
 
 Work = Callable[[Job], Outcome]
+Runner = Callable[[Sequence[Job], Work, int], Iterator[Outcome]]
+"""Does a work for all jobs with so many workers; outcomes come in the order they are done."""
+
+
+def in_processes(jobs: Sequence[Job], work: Work, workers: int) -> Iterator[Outcome]:
+    """Here, or in processes of this machine; a `Runner`."""
+    if workers == 1 or len(jobs) < 2:
+        yield from map(work, jobs)
+        return
+    # Not forked: the pitch tracker's runtime has threads, which a fork would leave locked.
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"))
+    try:
+        for future in as_completed([pool.submit(work, job) for job in jobs]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise CannotSave(
+            "A worker process was killed, perhaps for want of memory. What is done is kept: run "
+            "the same command again, with fewer --workers."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def build(
@@ -86,6 +107,7 @@ def build(
     made_by: str = "",
     prune: bool = False,
     progress: Progress = lambda done: None,
+    runner: Runner = in_processes,
 ) -> Finished:
     """Make or go on with a data set; what is done and still valid is not done again.
 
@@ -98,6 +120,7 @@ def build(
         made_by: the command, for the datasheet.
         prune: remove what was made of songs that are not in the folder any more. Their chunks are
             left out in any case; what took hours is kept.
+        runner: where the work is done.
     Raises:
         BadRequest, BadManifest: bad settings, no songs, another folder's data, a bad table.
         CannotSave: disk full, no permission; nothing that was done is lost.
@@ -114,11 +137,11 @@ def build(
         progress(Done("reading", 0, len(found), refusal))
     with _saving(data):
         jobs = [Job(song, source, data, settings) for song in found if not song.why_not]
-        read = _passed(jobs, read_song, "reading", workers, refused, progress)
+        read = _passed(jobs, read_song, "reading", workers, refused, progress, runner)
         about = {job.song.id: about_of(job) for job in read}
         usable = list(_usable(read, about, data, allow_unlicensed, refused, progress))
         rows: dict[str, tuple[Row, ...]] = {}
-        _passed(usable, prepare_song, "preparing", workers, refused, progress, rows)
+        _passed(usable, prepare_song, "preparing", workers, refused, progress, runner, rows)
         finished = finish(data, settings, found, about, rows, refused, made_by, prune)
     log.info("data set: %.0f s for %d songs", time.monotonic() - started, len(found))
     return finished
@@ -161,12 +184,13 @@ def _passed(
     workers: int,
     refused: list[Refusal],
     progress: Progress,
+    runner: Runner,
     rows: dict[str, tuple[Row, ...]] | None = None,
 ) -> list[Job]:
     """Do a half of the work for all; the songs that passed, in the order they came."""
     by_id = {job.song.id: job for job in jobs}
     passed = set()
-    for number, outcome in enumerate(_outcomes(jobs, work, workers), 1):
+    for number, outcome in enumerate(runner(jobs, work, workers), 1):
         refusal = None
         if outcome.why_not:
             refusal = Refusal(by_id[outcome.id].song.name, step, outcome.why_not)
@@ -177,25 +201,6 @@ def _passed(
                 rows[outcome.id] = outcome.rows
         progress(Done(step, number, len(jobs), refusal))
     return [job for job in jobs if job.song.id in passed]
-
-
-def _outcomes(jobs: Sequence[Job], work: Work, workers: int) -> Iterator[Outcome]:
-    """Here, or in processes of their own, in the order they are done."""
-    if workers == 1 or len(jobs) < 2:
-        yield from map(work, jobs)
-        return
-    # Not forked: the pitch tracker's runtime has threads, which a fork would leave locked.
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"))
-    try:
-        for future in as_completed([pool.submit(work, job) for job in jobs]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise CannotSave(
-            "A worker process was killed, perhaps for want of memory. What is done is kept: run "
-            "the same command again, with fewer --workers."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _usable(
