@@ -14,7 +14,10 @@ from tiny_audioldm import build_tiny_audioldm
 from tiny_musicgen import build_tiny_musicgen
 
 from voice2music.checkpoints import locate
+from voice2music.errors import BadRequest
 from voice2music.training.draws import StepChance
+from voice2music.training.sharding import sharded
+from voice2music.training.task import Settings
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 MODELS = ("musicgen", "audioldm")
@@ -41,27 +44,31 @@ def launched(processes: int, *words: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+KINDS = {"alone": (1, 4), "two": (2, 2), "sharded": (2, 2)}  # processes, and crops of each
+
+
 @pytest.fixture(scope="module", params=MODELS)
 def runs(request, pairs, tmp_path_factory):
-    """The same run by one process with a batch of four and by two with batches of two."""
+    """The same run by one process and by two, as copies of it and in parts."""
     folder = tmp_path_factory.mktemp(request.param)
     start = started(request.param, folder)
-    for processes, batch in ((1, 4), (2, 2)):
-        out = folder / str(processes)
-        launched(processes, request.param, str(pairs), str(start), str(out), str(batch))
+    for kind, (processes, batch) in KINDS.items():
+        words = [request.param, str(pairs), str(start), str(folder / kind), str(batch)]
+        launched(processes, *words, *(["sharded"] if kind == "sharded" else []))
     return folder
 
 
-def gradients(runs, processes):
+def gradients(runs, kind):
     found = [torch.load(path, weights_only=True)
-             for path in sorted((runs / str(processes)).glob("gradients-*.pt"))]  # fmt: skip
-    assert len(found) == processes
+             for path in sorted((runs / kind).glob("gradients-*.pt"))]  # fmt: skip
+    assert len(found) == KINDS[kind][0]
     return found
 
 
-def test_gradients_are_those_of_one_process_with_the_doubled_batch(runs):
-    (alone,) = gradients(runs, 1)
-    for one in gradients(runs, 2):
+@pytest.mark.parametrize("kind", ["two", "sharded"])
+def test_gradients_are_those_of_one_process_with_the_doubled_batch(runs, kind):
+    (alone,) = gradients(runs, "alone")
+    for one in gradients(runs, kind):
         whole = torch.cat([g.flatten() for g in alone["gradients"].values()])
         apart = torch.cat([one["gradients"][name].flatten() for name in alone["gradients"]])
         assert whole.norm() > 1e-3
@@ -69,7 +76,7 @@ def test_gradients_are_those_of_one_process_with_the_doubled_batch(runs):
 
 
 def test_two_processes_see_the_halves_of_the_batch(runs):
-    (alone,), (first, second) = gradients(runs, 1), gradients(runs, 2)
+    (alone,), (first, second) = gradients(runs, "alone"), gradients(runs, "two")
     for name, values in alone["batch"].items():
         both = torch.cat([first["batch"][name], second["batch"][name]])
         torch.testing.assert_close(both, values, rtol=0, atol=0)
@@ -77,18 +84,42 @@ def test_two_processes_see_the_halves_of_the_batch(runs):
 
 
 def test_a_run_of_two_ends_with_one_model_and_one_log(runs):
-    for processes in (1, 2):
-        place = runs / str(processes)
-        assert locate(place / "model").engine == runs.name.rstrip("0123456789")
-        rows = [json.loads(line) for line in (place / "run/log.jsonl").read_text().splitlines()]
+    losses = {}
+    for kind in KINDS:
+        assert locate(runs / kind / "model").engine in runs.name
+        log = (runs / kind / "run/log.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in log]
         assert [row["step"] for row in rows if "train" in row] == [1, 2, 3, 4]
-        assert [row["step"] for row in rows if "valid" in row] == [1, 2, 3, 4]
-    losses = [
-        [json.loads(line)["valid"]["loss"] for line in (runs / p / "run/log.jsonl").open()
-         if "valid" in line]
-        for p in ("1", "2")
-    ]  # fmt: skip
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+        losses[kind] = [row["valid"]["loss"] for row in rows if "valid" in row]
+        assert len(losses[kind]) == 4
+    for kind in ("two", "sharded"):
+        np.testing.assert_allclose(losses[kind], losses["alone"], rtol=1e-3)
+    assert abs(losses["alone"][-1] / losses["alone"][0] - 1) > 2e-3  # it learns more than that
+
+
+def test_a_sharded_run_is_gone_on_with_as_it_was(runs):
+    state = torch.load(runs / "sharded/run/state.pt", weights_only=True)
+    again = torch.load(runs / "sharded/resumed.pt", weights_only=True)
+    assert again["network"].keys() == state["network"].keys()
+    for name, weight in state["network"].items():
+        torch.testing.assert_close(again["network"][name], weight, rtol=0, atol=0)
+    steps = 0
+    for name, moments in state["optimiser"]["state"].items():
+        for kind, value in moments.items():
+            torch.testing.assert_close(again["optimiser"]["state"][name][kind], value)
+            steps += kind == "step" and float(value) == 4
+    assert steps
+
+
+@pytest.mark.parametrize("wrong", [{"average": 0.9}, {"eight_bit": True}, {"rival_from": 0.5}])
+def test_what_a_sharded_run_cannot_do_is_said(wrong):
+    with pytest.raises(BadRequest, match="sharded"):
+        Settings(steps=1, sharded=True, **{"average": 0.0, **wrong})
+
+
+def test_one_process_cannot_be_sharded():
+    with pytest.raises(BadRequest, match="several processes"):
+        sharded(torch.nn.Linear(2, 2))
 
 
 def test_a_sample_is_the_same_whoever_draws_it():

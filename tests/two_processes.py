@@ -1,6 +1,6 @@
 """Run by torchrun: a fine-tuning's first gradients, and a short run, of each process.
 
-accelerate launch ... tests/two_processes.py MODEL DATA START OUT BATCH
+torchrun --nproc_per_node N tests/two_processes.py MODEL DATA START OUT BATCH [sharded]
 """
 
 import sys
@@ -15,10 +15,11 @@ from voice2music.finetuning.musicgen import MusicgenFinetuning
 from voice2music.finetuning.recipe import AudioldmRecipe, MusicgenRecipe
 from voice2music.finetuning.run import BEST, finetune
 from voice2music.training.loop import _Loop
+from voice2music.training.sharding import whole, whole_states
 from voice2music.training.task import Settings
 
 WHOLE = {"no_voice": 0.0, "no_words": 0.0, "nothing": 0.0}  # nothing is left out
-GO = Settings(steps=4, learning_rate=1e-3, warm_up=1, average=0.9, precision="no", best=BEST,
+GO = Settings(steps=4, learning_rate=1e-3, warm_up=1, average=0.0, precision="no", best=BEST,
               validations=4, log_steps=1, patience=3)  # fmt: skip
 
 
@@ -32,26 +33,38 @@ def task_of(model: str, data: Path, start: Path, batch: int, **more: float):
     )
 
 
-def gradients(model: str, data: Path, start: Path, out: Path, batch: int) -> None:
+def gradients(task, settings: Settings, out: Path) -> None:
     """Of the first step, before they are cut, as they are after all processes are heard."""
-    more = {**WHOLE, "no_plan" if model == "musicgen" else "no_tune": 0.0}
-    loop = _Loop(task_of(model, data, start, batch, **more), GO, out / "loop")
+    loop = _Loop(task, settings, out / "loop")
     given = next(loop._batches())
     loop._accelerator.backward(loop._network(batch=given)["loss"])
     network = loop._accelerator.unwrap_model(loop._network)
-    found = {name: p.grad.clone() for name, p in network.named_parameters() if p.requires_grad}
+    found = {n: whole(p.grad).clone() for n, p in network.named_parameters() if p.requires_grad}
     place = loop._accelerator.process_index
     torch.save({"gradients": found, "batch": given}, out / f"gradients-{place}.pt")
 
 
+def resumed(task, settings: Settings, run: Path, out: Path) -> None:
+    """The weights and states of a sharded run, as another one finds them."""
+    loop = _Loop(task, settings, run)
+    assert loop.resume()
+    weights, states = whole_states(loop._network, loop._optimiser)
+    if loop.main:
+        torch.save({"network": weights, "optimiser": states}, out / "resumed.pt")
+
+
 def main() -> None:
-    model, data, start, out, batch = sys.argv[1:]
-    given = (model, Path(data), Path(start), Path(out), int(batch))
-    Path(out).mkdir(exist_ok=True, parents=True)
+    model, data, start, out, batch, *sharded = sys.argv[1:]
+    data, start, out = Path(data), Path(start), Path(out)
+    out.mkdir(exist_ok=True, parents=True)
     torch.set_num_threads(1)
-    gradients(*given)
-    task = task_of(given[0], given[1], given[2], given[4])
-    finetune(task, replace(GO), given[1], given[3] / "run", given[3] / "model")
+    settings = replace(GO, sharded=bool(sharded))
+    more = {**WHOLE, "no_plan" if model == "musicgen" else "no_tune": 0.0}
+    gradients(task_of(model, data, start, int(batch), **more), settings, out)
+    task = task_of(model, data, start, int(batch))
+    finetune(task, settings, data, out / "run", out / "model")
+    if sharded:
+        resumed(task, settings, out / "run", out)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ Validations = Annotated[int, typer.Option(min=1, help="Evenly over the run.")]
 Judged = Annotated[int, typer.Option(min=0, help="Takes at each of them.")]
 Patience = Annotated[int, typer.Option(min=0, help="Worse ones to stop after; 0: never.")]
 Keep = Annotated[int, typer.Option(min=1, help="Best weights that are kept.")]
+Sharded = Annotated[
+    bool, typer.Option(help="Split the optimiser's states over processes; with --average 0.")
+]
 EightBit = Annotated[bool, typer.Option(help="8-bit AdamW (bitsandbytes, CUDA).")]
 Board = Annotated[bool, typer.Option(help="Log for TensorBoard too.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of batches.")]
@@ -64,6 +67,7 @@ def finetune_musicgen(
     patience: Patience = 0,
     keep: Keep = 1,
     checkpointing: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
+    sharded: Sharded = False,
     eight_bit: EightBit = False,
     board: Board = False,
     seed: Seed = 0,
@@ -90,7 +94,7 @@ def finetune_musicgen(
             minutes=minutes, steps=steps, learning_rate=rate or (3e-4 if lora else 1e-4),
             warm_up=20, average=average, parts=gathered, best=BEST, keep=keep,
             patience=patience, validations=validations, log_steps=10, seed=seed,
-            board=board, eight_bit=eight_bit,
+            board=board, sharded=sharded, eight_bit=eight_bit,
         )  # fmt: skip
         _run(MusicgenFinetuning(recipe, data, locate(start)), settings, data, run, out)
 
@@ -120,6 +124,7 @@ def finetune_audioldm(
     judged: Judged = 4,
     patience: Patience = 0,
     keep: Keep = 1,
+    sharded: Sharded = False,
     eight_bit: EightBit = False,
     board: Board = False,
     seed: Seed = 0,
@@ -144,7 +149,7 @@ def finetune_audioldm(
         settings = Settings(
             minutes=minutes, steps=steps, learning_rate=rate, warm_up=20, average=average,
             parts=gathered, best=BEST, keep=keep, patience=patience, validations=validations,
-            log_steps=10, seed=seed, board=board, eight_bit=eight_bit,
+            log_steps=10, seed=seed, board=board, sharded=sharded, eight_bit=eight_bit,
         )  # fmt: skip
         _run(AudioldmFinetuning(recipe, data, locate(start)), settings, data, run, out)
 

@@ -35,7 +35,8 @@ from voice2music.training.task import Progress, Settings, Task
 log = logging.getLogger(__name__)
 
 BEST = "loss"
-FIXED = ("seed", "learning_rate", "average", "parts", "precision", "eight_bit", "best")  # of a run
+# What a run cannot change on the way.
+FIXED = ("seed", "learning_rate", "average", "parts", "precision", "sharded", "eight_bit", "best")
 RUN, BEFORE = "run.json", "before.json"
 MADE = "finetuning.json"  # the run's description, in the model's folder
 

@@ -7,6 +7,7 @@ A batch is drawn from (seed, step, process) alone, so a resumed run sees what it
 see `draws` for those that do not depend on the number of processes.
 """
 
+import copy
 import json
 import logging
 import math
@@ -32,6 +33,7 @@ from voice2music.training.best import Best
 from voice2music.training.draws import StepChance
 from voice2music.training.optimiser import optimiser
 from voice2music.training.processes import processes
+from voice2music.training.sharding import load_whole_states, sharded, whole, whole_states
 from voice2music.training.state import fitting, learnt, load_learnt, read_state, write_state
 from voice2music.training.task import Batch, Progress, Settings, Task
 
@@ -115,9 +117,13 @@ class _Loop:
         self._best = Best(run, settings.best, settings.keep)
         self._stale = self._best.stale
         self._board = _board(run) if settings.board and self.main else None
-        self._network, self._optimiser = self._accelerator.prepare(
-            task.network, optimiser(task.network, settings, settings.learning_rate)
-        )
+        if settings.sharded:  # a copy; the task's own network is whole, for judging
+            self._network: Any = sharded(copy.deepcopy(task.network))
+            self._optimiser: Any = optimiser(self._network, settings, settings.learning_rate)
+        else:
+            self._network, self._optimiser = self._accelerator.prepare(
+                task.network, optimiser(task.network, settings, settings.learning_rate)
+            )
         self._rival: Any = None
         if task.rival is not None:
             self._rival, self._rival_optimiser = self._accelerator.prepare(
@@ -235,7 +241,7 @@ class _Loop:
 
     def _descend(self, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Follow the gradient, unless it leads nowhere."""
-        norm = self._accelerator.clip_grad_norm_(network.parameters(), self.settings.clip)
+        norm = whole(self._accelerator.clip_grad_norm_(network.parameters(), self.settings.clip))
         if bool(torch.isfinite(norm)):
             optimiser.step()
             self.progress.bad = 0
@@ -282,13 +288,14 @@ class _Loop:
         if not count or share < (self.progress.validated + 1) / count:
             return
         self.progress.validated = int(share * count)
+        network = self._judged()
         if self.main:
             folder = self.run / "valid" / f"{self.progress.step:07d}"
             folder.mkdir(parents=True, exist_ok=True)
             with torch.no_grad():
-                judged = self.task.validate(self._judged(), folder)
+                judged = self.task.validate(network, folder)
             self._write({"valid": judged})
-            self._best.add(self.progress.step, judged, learnt(self._judged()))
+            self._best.add(self.progress.step, judged, learnt(network))
         stale = [self._best.stale]  # known to the first process alone
         broadcast_object_list(stale)
         self._stale = stale[0]
@@ -297,6 +304,11 @@ class _Loop:
         """The average, or where there is none the network itself."""
         if self._average is not None:
             return self._average.module.eval()
+        if self.settings.sharded:
+            weights, _ = whole_states(self._network, self._optimiser)
+            if self.main:
+                self.task.network.load_state_dict(weights)
+            return self.task.network
         network: nn.Module = self._accelerator.unwrap_model(self._network)
         return network
 
@@ -317,13 +329,18 @@ class _Loop:
 
     def save(self) -> None:
         """The state, whole or not at all."""
+        if self.settings.sharded:
+            weights, states = whole_states(self._network, self._optimiser)
         if not self.main:
             return
+        if not self.settings.sharded:
+            network = self._accelerator.unwrap_model(self._network)
+            weights, states = learnt(network), self._optimiser.state_dict()
         state = {
-            "network": learnt(self._accelerator.unwrap_model(self._network)),
+            "network": weights,
             "average": learnt(self._average.module) if self._average else {},
             "averages": int(self._average.n_averaged) if self._average else 0,
-            "optimiser": self._optimiser.state_dict(),
+            "optimiser": states,
             "progress": asdict(self.progress),
         }
         if self._rival is not None:
@@ -337,11 +354,10 @@ class _Loop:
         if state is None:
             return False
         with fitting(self.run):
-            load_learnt(self._accelerator.unwrap_model(self._network), state["network"])
+            self._load(state["network"], state["optimiser"])
             if self._average is not None:
                 load_learnt(self._average.module, state["average"])
                 self._average.n_averaged.fill_(state["averages"])
-            self._optimiser.load_state_dict(state["optimiser"])
             if self._rival is not None:
                 self._accelerator.unwrap_model(self._rival).load_state_dict(state["rival"])
                 self._rival_optimiser.load_state_dict(state["rival_optimiser"])
@@ -349,6 +365,14 @@ class _Loop:
         self._best.rewind(self.progress.step)
         self._stale = self._best.stale
         return True
+
+    def _load(self, weights: dict[str, Any], states: dict[str, Any]) -> None:
+        """Weights and the optimiser's states out of a state."""
+        if self.settings.sharded:
+            load_whole_states(self._network, self._optimiser, weights, states)
+        else:
+            load_learnt(self._accelerator.unwrap_model(self._network), weights)
+            self._optimiser.load_state_dict(states)
 
 
 class _Means:

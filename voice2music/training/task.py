@@ -68,6 +68,8 @@ class Settings:
         rival_rate: learning rate of the rival.
         rival_weight: of what it says, in the network's loss.
         precision: "bf16" computes where it is safe in half precision, "no" in single.
+        sharded: split gradients and the optimiser's states over the processes; without an average
+            of the weights, a rival or 8-bit states.
         eight_bit: AdamW with states of 8 bits (package bitsandbytes, on a CUDA card).
         board: log for TensorBoard too (package tensorboard), into `board/` of the run.
         validations: how many times, evenly, the last one at the end.
@@ -93,6 +95,7 @@ class Settings:
     rival_rate: float = 3e-4
     rival_weight: float = 1.0
     precision: str = "bf16"
+    sharded: bool = False
     eight_bit: bool = False
     board: bool = False
     validations: int = 4
@@ -106,6 +109,8 @@ class Settings:
             raise BadRequest("Say how long to train: minutes, steps, or both.")
         if self.precision not in ("bf16", "no"):
             raise BadRequest(f"precision is bf16 or no, got {self.precision!r}.")
+        if self.sharded and (self.average or self.eight_bit or self.rival_from < 1):
+            raise BadRequest("A sharded run has no average, no rival and no 8-bit states.")
 
 
 @dataclass
