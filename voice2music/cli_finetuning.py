@@ -157,10 +157,12 @@ def finetune_audioldm(
 def _run(task: "Finetuning", settings: "Settings", data: Path, run: Path, out: Path) -> None:
     """Train, and say where the model is or how far it came."""
     from voice2music.finetuning.run import ended, finetune
+    from voice2music.training.processes import processes
 
     progress = finetune(task, settings, data, run, out)
-    if not ended(progress, settings, run):
-        share = progress.share(settings)
-        typer.echo(f"stopped at {100 * share:.0f} %; the same command goes on from there")
+    done = ended(progress, settings, run)
+    if processes().is_main_process:
+        share = f"{100 * progress.share(settings):.0f} %"
+        typer.echo(out if done else f"stopped at {share}; the same command goes on from there")
+    if not done:
         raise typer.Exit(130)
-    typer.echo(out)

@@ -107,7 +107,7 @@ def clap_embeddings(clips: Iterable[Clip], folder: Path) -> Matrix:
         parts = [
             samples[i : i + window] for i in range(0, max(len(samples) - window // 2, 1), window)
         ]
-        inputs = extractor(parts, sampling_rate=rate, return_tensors="pt")
+        inputs = extractor(parts, max_length=window, sampling_rate=rate, return_tensors="pt")
         with torch.inference_mode():
             row = model.get_audio_features(**inputs).pooler_output.double().mean(dim=0)
         rows.append((row / row.norm()).numpy())
