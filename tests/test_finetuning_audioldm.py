@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import songbook
 import tiny_pairs
 import torch
 from tiny_audioldm import CLAP_SIZE, build_tiny_audioldm, strip_to_text_only, tiny_unet
 
 from voice2music.checkpoints import locate
+from voice2music.dataset.songs.build import build
+from voice2music.dataset.songs.limits import read_limits
+from voice2music.dataset.songs.sources import Patterns
+from voice2music.dataset.songs.steps import Settings as SongSettings
 from voice2music.engines.audioldm import load
 from voice2music.engines.audioldm.film import attach
 from voice2music.engines.audioldm.layout import Layout
@@ -162,6 +167,29 @@ def test_as_much_is_left_out_as_the_recipe_says(pairs, ours):
         found.append([np.abs(part).sum(axis=1) > 0 for part in (words, voices, tune)])
     shares = np.concatenate(found, axis=1).mean(axis=1)
     np.testing.assert_allclose(shares, [0.8 * 0.75, 0.8 * 0.5, 0.8 * 0.6], atol=0.06)
+
+
+def test_the_builders_latents_are_taken_where_the_same_networks_made_them(
+    ours, tmp_path, monkeypatch
+):
+    for number, name in enumerate("abc"):
+        songbook.pair(tmp_path / "in", name, 6.0, seed=number)
+    pattern, tasks = Patterns("{song}_vox", "{song}_inst"), []
+    for kept in (None, ours.folder):
+        data = tmp_path / f"{bool(kept)}"
+        settings = SongSettings(read_limits(), "", audioldm=kept)
+        build(tmp_path / "in", data, settings, patterns=pattern, allow_unlicensed=True)
+        if kept:
+            monkeypatch.setattr(AudioldmFinetuning, "_encode", lambda *given: pytest.fail("again"))
+        tasks.append(AudioldmFinetuning(RECIPE, data, ours))
+    made, ready = (task._known["train"] for task in tasks)
+    for one, other in zip(made, ready, strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-5)
+    monkeypatch.undo()
+    folder = build_tiny_audioldm(tmp_path / "other", seed=5, clap="concatenated", melody=True)
+    again = AudioldmFinetuning(RECIPE, tmp_path / "True", locate(folder))
+    assert (again._known["train"][0][0] != ready[0][0]).any()
 
 
 def test_a_crop_holds_the_latents_and_rows_of_its_own_time(pairs, ours):

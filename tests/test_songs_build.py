@@ -492,13 +492,11 @@ def test_caches_hold_what_the_models_make_of_each_chunk(few, tiny, tmp_path):
     from safetensors.numpy import load_file
 
     from voice2music.checkpoints import locate
-    from voice2music.engines import musicgen
-    from voice2music.engines.audioldm.parts import load_parts
-    from voice2music.engines.spectrogram import log_mel
+    from voice2music.engines import audioldm, musicgen
 
     settings = Settings(read_limits(), "", musicgen=tiny[0], audioldm=tiny[1])
     data = made(few, tmp_path / "data", settings=settings).folder
-    engine, mel = musicgen.load(locate(tiny[0])), load_parts(tiny[1]).mel
+    engine, other = musicgen.load(locate(tiny[0])), audioldm.load(locate(tiny[1]))
     for row in read_chunks(data):
         tensors = load_file(data / row["caches"]["file"])
         music = read(data / row["music"]["file"])
@@ -508,9 +506,11 @@ def test_caches_hold_what_the_models_make_of_each_chunk(few, tiny, tmp_path):
             assert abs(len(rows) - row["seconds"] * 7.8125) <= 1
             assert set(np.unique(rows[:, :12])) <= {0.0, 1.0}
         else:
-            found = tensors[f"{row['id']}.mel"]
-            expected = log_mel(music, mel, len(found)).numpy()
-            assert np.abs(found - expected).max() < 0.02
+            found, voice = (tensors[f"{row['id']}.{kind}"] for kind in ("latents", "voice"))
+            expected = other.encoded(music, other.parts.frames(music.seconds)).detach().numpy()
+            assert np.abs(found - expected).max() < 0.002 * np.abs(expected).max()
+            heard = other.parts.audio.embed(read(data / row["voice"]["file"])).numpy()
+            np.testing.assert_allclose(voice, heard, atol=1e-5)
     assert damaged_chunks(data)[1] == []
 
 

@@ -95,7 +95,7 @@ def dataset_build(
         str, typer.Option(help="Whose codec makes the tokens; 'none' for no tokens.")
     ] = "mini-musicgen",
     audioldm: Annotated[
-        str, typer.Option(help="Whose log-mels are kept; 'none' for none.")
+        str, typer.Option(help="Whose latents are kept; 'none' for none.")
     ] = "mini-audioldm",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     engine: Annotated[

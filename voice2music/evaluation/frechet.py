@@ -147,7 +147,7 @@ def load_clap(folder: Path) -> tuple[Any, Any]:
     from voice2music.errors import CorruptCheckpoint
 
     try:
-        model = ClapModel.from_pretrained(folder, local_files_only=True).eval()
+        model = ClapModel.from_pretrained(folder, local_files_only=True).float().eval()
         return model, ClapProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise CorruptCheckpoint(

@@ -5,7 +5,6 @@ follow a tune, to be scaled and shifted by both. Only the UNet learns; latents a
 are made once and kept beside the data.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,10 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from voice2music.checkpoints import Checkpoint
+from voice2music.dataset.songs.records import key_of
 from voice2music.dataset.songs.splits import Split
 from voice2music.engines.audioldm.engine import About, AudioLDM
 from voice2music.engines.audioldm.film import save_film, without_film
 from voice2music.engines.audioldm.layout import FILE, Layout
+from voice2music.engines.audioldm.marks import ears_mark
 from voice2music.engines.audioldm.melody import MelodyRows, melody_channels
 from voice2music.engines.audioldm.parts import load_parts
 from voice2music.engines.audioldm.sampling import downsampling
@@ -288,8 +289,10 @@ class AudioldmFinetuning:
 
     def _cached(self, split: Split, data: Path) -> tuple[list[Array], list[Array]]:
         """Latents (channels, frames, bins) and CLAP of the voice (size,) of every example."""
-        examples = self.examples[split]
-        mark = _mark(examples.marks, self.start.folder)
+        examples, ears = self.examples[split], ears_mark(self.start.folder)
+        if (ready := examples.latents(ears)) is not None:
+            return ready
+        mark = key_of([ears, examples.marks])
         path = data / KEPT / f"latents-{mark}.npz"
         if not path.is_file():
             self._encode(examples, path)
@@ -312,13 +315,3 @@ class AudioldmFinetuning:
         with part.open("wb") as file:
             np.savez(file, **out)  # type: ignore[arg-type]
         part.replace(path)
-
-
-def _mark(sounds: list[str], checkpoint: Path) -> str:
-    """Of the sounds, and of the networks that listen to them."""
-    digest = hashlib.sha256("\n".join(sounds).encode())
-    for name in ("vae", "audio_tower", "text_encoder"):
-        for file in sorted((checkpoint / name).rglob("*.safetensors")):
-            with file.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:16]

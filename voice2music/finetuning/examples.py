@@ -25,6 +25,8 @@ from voice2music.notes import Note
 from voice2music.styles import styles
 from voice2music.training.plans import music_plan
 
+Values = NDArray[Any]
+
 
 @dataclass(frozen=True, eq=False)
 class Example:
@@ -106,13 +108,30 @@ class Examples:
         Args:
             codec: see `engines.musicgen.codec.codec_mark`.
         """
-        caches = [row.get("caches") or {} for row in self._rows]
-        if any(cache.get("codec") != codec for cache in caches):
-            return None
+        found = self._kept("codec", codec, "tokens")
+        return None if found is None else [values.astype(np.int16) for values in found]
+
+    def latents(self, ears: str) -> tuple[list[Values], list[Values]] | None:
+        """What the builder kept of all music as latents and of all voices as vectors, if those
+        networks made them.
+
+        Args:
+            ears: see `engines.audioldm.marks.ears_mark`.
+        """
+        latents, voices = (self._kept("ears", ears, kind) for kind in ("latents", "voice"))
+        return None if latents is None or voices is None else (latents, voices)
+
+    def _kept(self, key: str, mark: str, kind: str) -> list[Values] | None:
+        """One tensor of every example; None where any is missing or of other networks."""
         out = []
-        for row, cache in zip(self._rows, caches, strict=True):
+        for row in self._rows:
+            cache = row.get("caches") or {}
+            if cache.get(key) != mark:
+                return None
             with safe_open(self._data / cache["file"], "numpy") as file:
-                out.append(np.asarray(file.get_tensor(f"{row['id']}.tokens"), np.int16))
+                if (name := f"{row['id']}.{kind}") not in file.keys():  # noqa: SIM118
+                    return None
+                out.append(file.get_tensor(name))
         return out
 
     @property

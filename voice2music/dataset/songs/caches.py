@@ -1,4 +1,4 @@
-"""What training reads instead of sound: EnCodec tokens and melody rows, or log-mels, per chunk."""
+"""What training reads instead of sound, per chunk: tokens and melody rows; latents and voices."""
 
 import math
 from functools import lru_cache
@@ -13,8 +13,8 @@ from voice2music.engines.base import Melody
 from voice2music.engines.plan import Plan
 
 if TYPE_CHECKING:
+    from voice2music.engines.audioldm.engine import AudioLDM
     from voice2music.engines.musicgen.engine import MusicGen
-    from voice2music.engines.spectrogram import MelSettings
 
 Tensors = dict[str, NDArray[np.generic]]
 
@@ -42,17 +42,29 @@ def codec_of(folder: Path) -> str:
     return _musicgen(folder).codec_mark
 
 
-def audioldm_cache(folder: Path, name: str, music: Clip) -> Tensors:
-    """Of one chunk: "NAME.mel" float16 (frames, bins), levelled as AudioLDM is trained.
+def audioldm_cache(folder: Path, name: str, music: Clip, voice: Clip) -> Tensors:
+    """Of one chunk: "NAME.latents" float16 (channels, frames, bins), the VAE's mean; "NAME.voice",
+    CLAP's vector of the voice, where the checkpoint has its audio tower.
 
     Args:
-        folder: of an AudioLDM checkpoint, whose log-mel it is.
+        folder: of an AudioLDM checkpoint.
     """
-    from voice2music.engines.spectrogram import log_mel
+    import torch
 
-    settings = _mel(folder)
-    frames = math.ceil(music.seconds * settings.rate / settings.hop)
-    return {f"{name}.mel": log_mel(music, settings, frames).numpy().astype(np.float16)}
+    engine = _audioldm(folder)
+    with torch.inference_mode():
+        latents = engine.encoded(music, engine.parts.frames(music.seconds))
+        out: Tensors = {f"{name}.latents": latents.cpu().numpy().astype(np.float16)}
+        if engine.parts.audio is not None:
+            out[f"{name}.voice"] = engine.parts.audio.embed(voice).float().cpu().numpy()
+    return out
+
+
+def ears_of(folder: Path) -> str:
+    """The mark of the networks whose latents and vectors `audioldm_cache` keeps."""
+    from voice2music.engines.audioldm.marks import ears_mark
+
+    return ears_mark(folder)
 
 
 def write_cache(tensors: Tensors, path: Path) -> Path:
@@ -77,7 +89,8 @@ def _musicgen(folder: Path) -> "MusicGen":
 
 
 @lru_cache(maxsize=1)
-def _mel(folder: Path) -> "MelSettings":
-    from voice2music.engines.audioldm.parts import load_parts
+def _audioldm(folder: Path) -> "AudioLDM":
+    from voice2music.checkpoints import locate
+    from voice2music.engines import audioldm
 
-    return load_parts(folder).mel
+    return audioldm.load(locate(folder))

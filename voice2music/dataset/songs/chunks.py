@@ -15,6 +15,7 @@ from voice2music.dataset.songs.caches import (
     Tensors,
     audioldm_cache,
     codec_of,
+    ears_of,
     musicgen_cache,
     write_cache,
 )
@@ -51,6 +52,8 @@ def chunk_rows(work: "SongWork") -> list[Row]:
             place = {"file": _place(work.data, path), "sha256": file_sha256(path)}
             if model == "musicgen" and work.settings.musicgen:
                 place["codec"] = codec_of(work.settings.musicgen)
+            if model == "audioldm" and work.settings.audioldm:
+                place["ears"] = ears_of(work.settings.audioldm)
             for row, _ in made:
                 row["caches"] = place
     return rows
@@ -98,16 +101,16 @@ def _written(work: "SongWork", model: Model, folder: Path) -> Iterator[tuple[Row
         save_array(as_cents(_curve(heard, cut.start, cut.end)), path)
         row["heard_pitch"] = {"file": _place(work.data, path), "sha256": file_sha256(path)}
         row["caches"] = None
-        yield row, _cached(work, model, row, music)
+        yield row, _cached(work, model, row, music, voice)
         number += 1
 
 
-def _cached(work: "SongWork", model: Model, row: Row, music: Clip) -> Tensors:
+def _cached(work: "SongWork", model: Model, row: Row, music: Clip, voice: Clip) -> Tensors:
     checkpoint = getattr(work.settings, model)
     if checkpoint is None:
         return {}
     if model == "audioldm":
-        return audioldm_cache(checkpoint, row["id"], music)
+        return audioldm_cache(checkpoint, row["id"], music, voice)
     melody = melody_of(work.data, row)
     return musicgen_cache(checkpoint, row["id"], music, melody, plan_of(row))
 
