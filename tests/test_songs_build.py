@@ -22,7 +22,7 @@ from voice2music.dataset.songs import steps
 from voice2music.dataset.songs.build import build
 from voice2music.dataset.songs.forgetting import forget
 from voice2music.dataset.songs.limits import read_limits
-from voice2music.dataset.songs.manifest import damaged_chunks, read_chunks, read_refused
+from voice2music.dataset.songs.manifest import alone, damaged_chunks, read_chunks, read_refused
 from voice2music.dataset.songs.sources import Patterns
 from voice2music.dataset.songs.steps import Settings, SongWork
 from voice2music.errors import BadManifest, BadRequest, CannotSave
@@ -593,3 +593,21 @@ def test_the_commands_check_and_forget(data):
 def test_records_are_plain_json(data):
     for path in data.glob("songs/*/*.json"):
         assert "stamp" in json.loads(path.read_text())
+
+
+def test_two_builds_do_not_share_a_folder(few, few_built, tmp_path):
+    data = shutil.copytree(few_built.folder, tmp_path / "data")
+    before = (data / "build.json").read_bytes()
+    with alone(data):
+        with pytest.raises(BadRequest, match="Another build"):
+            made(few, data)
+        with pytest.raises(BadRequest, match="Another build"):
+            forget(data, "Anna")
+    assert (data / "build.json").read_bytes() == before
+    made(few, data)
+
+
+def test_a_lock_that_was_left_behind_is_none(few, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ".lock").touch()
+    assert made(few, tmp_path / "data").chunks

@@ -15,7 +15,7 @@ from voice2music.dataset.shards import Row
 from voice2music.dataset.songs.about import About
 from voice2music.dataset.songs.fingerprint import duplicates
 from voice2music.dataset.songs.forgetting import SOMEBODY, forgotten
-from voice2music.dataset.songs.manifest import Finished, begin, check_folder, finish
+from voice2music.dataset.songs.manifest import Finished, alone, begin, check_folder, finish
 from voice2music.dataset.songs.records import Refused
 from voice2music.dataset.songs.refusals import Refusal
 from voice2music.dataset.songs.sources import Patterns, Song, songs
@@ -132,10 +132,10 @@ def build(
     check_folder(source, data)
     found = songs(source, table, patterns)
     refused = [Refusal(song.name, "names", song.why_not) for song in found if song.why_not]
-    begin(data)  # not before: a wrong table leaves a finished data set as it was
     for refusal in refused:
         progress(Done("reading", 0, len(found), refusal))
-    with _saving(data):
+    with alone(data), _saving(data):
+        begin(data)  # not before: a wrong table leaves a finished data set as it was
         jobs = [Job(song, source, data, settings) for song in found if not song.why_not]
         read = _passed(jobs, read_song, "reading", workers, refused, progress, runner)
         about = {job.song.id: about_of(job) for job in read}

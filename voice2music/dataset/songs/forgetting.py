@@ -49,6 +49,15 @@ def forget(data: Path, artist: str) -> int:
 
     if not artists(artist):
         raise BadRequest("Say whose songs are to be removed.")
+    manifest.read_build(data, finished=False)  # nothing is written into what is no data set
+    with manifest.alone(data):
+        return _forgotten(data, artist)
+
+
+def _forgotten(data: Path, artist: str) -> int:
+    """How many songs were removed."""
+    from voice2music.dataset.songs import manifest
+
     made = manifest.read_build(data, finished=False)
     about = _about(data / manifest.ABOUT)
     theirs = _songs_of(data, artist, about)

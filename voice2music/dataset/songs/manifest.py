@@ -10,7 +10,8 @@ songs/SONG/                            records of the steps and the whole song t
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from voice2music.errors import BadManifest, BadRequest, CannotSave
 
 BUILD, ABOUT, REFUSED = "build.json", "about.json", "refused.jsonl"
 KIND = "voice2music songs"
+LOCK = ".lock"  # held while the folder is written to
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,35 @@ def check_folder(source: Path, data: Path) -> None:
             f"The data set cannot lie in the folder of songs, nor they in it: '{source}', "
             f"'{data}'. Choose a folder beside it."
         )
-    if data.is_dir() and any(data.iterdir()) and not (data / BUILD).is_file():
+    inside = [path for path in data.iterdir() if path.name != LOCK] if data.is_dir() else []
+    if inside and not (data / BUILD).is_file():
         raise BadRequest(f"'{data}' holds other files. Choose a new or an empty folder.")
+
+
+@contextmanager
+def alone(data: Path) -> Iterator[None]:
+    """One build or forgetting at a time; a lock that a killed one left behind is none.
+
+    Raises:
+        BadRequest: another one is at work in that folder.
+        CannotSave: the folder cannot be made or written to.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(data / LOCK)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BadRequest(
+            f"Another build is at work in '{data}'. Wait for it, or choose another folder."
+        ) from error
+    except OSError as error:
+        raise CannotSave(f"'{data}' cannot be made: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def begin(data: Path) -> None:
