@@ -4,6 +4,8 @@
 # make bench   writes benchmarks/*.md (DATA=folder)       make setup  only prepares .venv
 # make minis-report  measures the bundled models and writes the tables of checkpoints/*/README.md
 #              (MINIS=--quick for a few minutes instead of hours; MINIS=--help lists the options)
+# make finetuning-report  fine-tunes both bundled models on a style of its own, in over an hour, and
+#              writes benchmarks/finetuning.md; what is finished in build/finetuning is kept
 #
 # TORCH_INDEX=URL   where to find torch, e.g. PyTorch's CPU index, to avoid the CUDA build
 # PYTHON=python3.12 another interpreter                   VENV=dir    another place for .venv
@@ -22,7 +24,7 @@ TEST_HASH = cat requirements-test.txt $(STAMP) | $(PYTHON) -c \
 	"import hashlib,sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())"
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: setup setup-test demo test lint format bench minis-report clean
+.PHONY: setup setup-test demo test lint format bench minis-report finetuning-report clean
 
 setup:
 	@if [ "$$($(HASH))" != "$$(cat $(STAMP) 2>/dev/null)" ]; then $(MAKE) --no-print-directory install; fi
@@ -73,6 +75,9 @@ bench: setup-test
 
 minis-report: setup-test
 	$(BIN)/python -m voice2music.evaluation.minis --data $(DATA) $(MINIS)
+
+finetuning-report: setup-test
+	$(BIN)/python benchmarks/finetuning.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info takes
