@@ -1,6 +1,7 @@
 """Exports are read back by the programs that they are made for, or by what their formats say."""
 
 import json
+import shutil
 import sys
 import tarfile
 from collections import defaultdict
@@ -18,7 +19,7 @@ from voice2music.dataset.songs import exports
 from voice2music.dataset.songs.build import build
 from voice2music.dataset.songs.exports import FORMATS, export
 from voice2music.dataset.songs.limits import read_limits
-from voice2music.dataset.songs.manifest import read_chunks
+from voice2music.dataset.songs.manifest import alone, read_chunks
 from voice2music.dataset.songs.sources import Patterns
 from voice2music.dataset.songs.steps import Settings
 from voice2music.errors import BadManifest, BadRequest, CannotSave
@@ -191,3 +192,38 @@ def test_the_command_says_what_it_wrote(data, tmp_path):
     wrong = CliRunner().invoke(app, [*words, "zip"])
     assert wrong.exit_code == 1
     assert "audiocraft, audiofolder, webdataset" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("id", "../../evil"), ("music", {"file": "../secret.wav"})]
+)
+def test_a_strangers_data_set_cannot_reach_outside_of_itself(data, tmp_path, key, value):
+    copied = shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "secret.wav").write_bytes(b"secret")
+    rows = [json.loads(line) for line in (copied / "train.jsonl").read_text("utf-8").splitlines()]
+    rows[0][key] = value
+    (copied / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(BadManifest, match="outside"):
+        export(copied, tmp_path / "out", "webdataset")
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "secret.wav"}
+
+
+def test_what_was_there_stays_until_the_new_export_is(data, tmp_path, monkeypatch):
+    out = export(data, tmp_path / "out", "webdataset").folder
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    real = type(out).replace
+
+    def stuck(self, target):
+        if self.name == ".out.part":
+            raise OSError(13, "Permission denied")
+        return real(self, target)
+
+    monkeypatch.setattr(type(out), "replace", stuck)
+    with pytest.raises(CannotSave, match="Permission denied"):
+        export(data, out, "webdataset")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_no_export_is_made_while_the_set_is_changed(data, tmp_path):
+    with alone(data), pytest.raises(BadRequest, match="Another build"):
+        export(data, tmp_path / "out", "webdataset")

@@ -20,7 +20,7 @@ from voice2music.training.task import Settings
 
 WHOLE = {"no_voice": 0.0, "no_words": 0.0, "nothing": 0.0}  # nothing is left out
 GO = Settings(steps=4, learning_rate=1e-3, warm_up=1, average=0.0, precision="no", best=BEST,
-              validations=4, log_steps=1, patience=3)  # fmt: skip
+              validations=4, log_steps=1, patience=3, save_minutes=1e-9)  # fmt: skip
 
 
 def task_of(model: str, data: Path, start: Path, batch: int, **more: float):

@@ -292,7 +292,7 @@ class AudioldmFinetuning:
         examples, ears = self.examples[split], ears_mark(self.start.folder)
         if (ready := examples.latents(ears)) is not None:
             return ready
-        mark = key_of([ears, examples.marks])
+        mark = key_of([ears, examples.marks("music", "voice")])
         path = data / KEPT / f"latents-{mark}.npz"
         if not path.is_file():
             self._encode(examples, path)

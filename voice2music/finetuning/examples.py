@@ -139,10 +139,9 @@ class Examples:
         """Of all that is learned from: sound, notes, beats, chords, words."""
         return key_of(list(self._rows))
 
-    @property
-    def marks(self) -> list[str]:
-        """The sha256 of every piece of music, in order."""
-        return [row["music"]["sha256"] for row in self._rows]
+    def marks(self, *kinds: str) -> list[str]:
+        """The sha256 of every "music" or "voice", in order."""
+        return [row[kind]["sha256"] for row in self._rows for kind in kinds]
 
 
 def _of_chunk(data: Path, row: Row) -> Example:

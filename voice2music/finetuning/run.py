@@ -29,7 +29,7 @@ from voice2music.finetuning.card import card
 from voice2music.finetuning.examples import Examples
 from voice2music.finetuning.recipe import AudioldmRecipe, MusicgenRecipe
 from voice2music.training.loop import averaged, train
-from voice2music.training.processes import first_alone
+from voice2music.training.processes import first_alone, processes
 from voice2music.training.task import Progress, Settings, Task
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ def described(task: Finetuning, settings: Settings, data: Path) -> dict[str, Any
         "recipe": asdict(task.recipe),
         "told": task.recipe.told,
         "settings": asdict(settings),
+        "processes": processes().num_processes,
         "start": {"name": start.name, "sha256": start.sha256, "licence": start.licence},
         "data": {
             "name": data.name,
@@ -169,7 +170,7 @@ def _check_run(run: Path, about: Mapping[str, Any]) -> None:
         write_text(path, json.dumps(plain, indent=1) + "\n")
         return
     there = json.loads(path.read_text("utf-8"))
-    same = ("model", "recipe", "start", "data")
+    same = ("model", "recipe", "processes", "start", "data")
     other = [key for key in same if there.get(key) != plain[key]]
     mine, theirs = plain["settings"], there.get("settings", {})
     other += [key for key in FIXED if theirs.get(key) != mine[key]]

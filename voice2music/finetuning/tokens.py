@@ -26,7 +26,7 @@ def tokens_of(examples: Examples, codec: EncodecModel, data: Path) -> list[Codes
     mark = codec_mark(codec)
     if (ready := examples.tokens(mark)) is not None:
         return ready
-    path = data / KEPT / f"tokens-{key_of([mark, examples.marks])}.npz"
+    path = data / KEPT / f"tokens-{key_of([mark, examples.marks('music')])}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as kept:
             return [kept[str(index)] for index in range(len(examples))]

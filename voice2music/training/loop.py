@@ -33,7 +33,13 @@ from voice2music.training.best import Best
 from voice2music.training.draws import StepChance
 from voice2music.training.optimiser import optimiser
 from voice2music.training.processes import processes
-from voice2music.training.sharding import load_whole_states, sharded, whole, whole_states
+from voice2music.training.sharding import (
+    load_whole_states,
+    sharded,
+    whole,
+    whole_states,
+    whole_weights,
+)
 from voice2music.training.state import fitting, learnt, load_learnt, read_state, write_state
 from voice2music.training.task import Batch, Progress, Settings, Task
 
@@ -140,10 +146,10 @@ class _Loop:
                 logged.add(self._step(batch))
                 now = time.monotonic()
                 self.progress.seconds += now - since
-                stopped = self._agreed(stop())
+                stopped, due = self._agreed(stop(), now - saved > 60 * self.settings.save_minutes)
                 if self.progress.step % self.settings.log_steps == 0:
                     self._write({"train": logged.empty(), "rate": self._rate()})
-                if now - saved > 60 * self.settings.save_minutes:
+                if due:
                     self.save()
                     saved = time.monotonic()
                 self._validate_when_due()
@@ -270,17 +276,18 @@ class _Loop:
             for group in self._rival_optimiser.param_groups:
                 group["lr"] = self.settings.rival_rate * share
 
-    def _agreed(self, stop: bool) -> bool:
-        """All processes go by the first one's clock, and stop when any is asked to.
+    def _agreed(self, stop: bool, due: bool) -> tuple[bool, bool]:
+        """Whether to stop, and whether the state is to be written, as all processes have it.
 
-        Otherwise they would part ways, and wait for one another for ever.
+        All go by the first one's clock, and stop when any is asked to. Otherwise they would part
+        ways, and wait for one another for ever.
         """
         if self._accelerator.num_processes == 1:
-            return stop
-        mine = torch.tensor([[self.progress.seconds, float(stop)]], dtype=torch.float64)
+            return stop, due
+        mine = torch.tensor([[self.progress.seconds, stop, due]], dtype=torch.float64)
         everybodys = self._accelerator.gather(mine.to(self._accelerator.device))
         self.progress.seconds = float(everybodys[0, 0])
-        return bool(everybodys[:, 1].any())
+        return bool(everybodys[:, 1].any()), bool(everybodys[0, 2])
 
     def _validate_when_due(self) -> None:
         """By share of the run, so that a run in minutes is judged evenly too."""
@@ -305,9 +312,9 @@ class _Loop:
         if self._average is not None:
             return self._average.module.eval()
         if self.settings.sharded:
-            weights, _ = whole_states(self._network, self._optimiser)
+            weights = whole_weights(self._network)
             if self.main:
-                self.task.network.load_state_dict(weights)
+                load_learnt(self.task.network.to(self._accelerator.device), weights)
             return self.task.network
         network: nn.Module = self._accelerator.unwrap_model(self._network)
         return network

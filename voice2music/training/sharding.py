@@ -5,12 +5,14 @@ this process's part (Zhao et al. 2023; without resharding what Rajbhandari et al
 2). The networks here are walked layer by layer, so no smaller unit would know when it is needed.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
+    get_model_state_dict,
     get_state_dict,
     set_state_dict,
 )
@@ -44,16 +46,17 @@ def whole(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
+def whole_weights(network: nn.Module) -> dict[str, Any]:
+    """What `state.learnt` would give, in the first process; all have to ask."""
+    return _learnt(network, get_model_state_dict(network, options=_WHOLE))
+
+
 def whole_states(
     network: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Weights and the optimiser's states in the first process; empty in the others.
-
-    All have to ask.
-    """
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights, states = get_state_dict(network, optimiser, options=options)
-    return dict(weights), dict(states)
+    """The same, and the optimiser's states."""
+    weights, states = get_state_dict(network, optimiser, options=_WHOLE)
+    return _learnt(network, weights), dict(states)
 
 
 def load_whole_states(
@@ -68,5 +71,14 @@ def load_whole_states(
         optimiser,
         model_state_dict=weights,
         optim_state_dict=states,
-        options=StateDictOptions(full_state_dict=True),
+        options=StateDictOptions(full_state_dict=True, strict=False),
     )
+
+
+def _learnt(network: nn.Module, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Without frozen weights, which the library may or may not leave out."""
+    still = {name for name, each in network.named_parameters() if not each.requires_grad}
+    return {name: value for name, value in weights.items() if name not in still}
+
+
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)

@@ -136,7 +136,9 @@ def build(
         progress(Done("reading", 0, len(found), refusal))
     with alone(data), _saving(data):
         begin(data)  # not before: a wrong table leaves a finished data set as it was
-        jobs = [Job(song, source, data, settings) for song in found if not song.why_not]
+        # Workers may run in other folders.
+        places = source.resolve(), data.resolve(), settings.resolved
+        jobs = [Job(song, *places) for song in found if not song.why_not]
         read = _passed(jobs, read_song, "reading", workers, refused, progress, runner)
         about = {job.song.id: about_of(job) for job in read}
         usable = list(_usable(read, about, data, allow_unlicensed, refused, progress))

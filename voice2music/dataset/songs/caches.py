@@ -60,6 +60,7 @@ def audioldm_cache(folder: Path, name: str, music: Clip, voice: Clip) -> Tensors
     return out
 
 
+@lru_cache(maxsize=1)
 def ears_of(folder: Path) -> str:
     """The mark of the networks whose latents and vectors `audioldm_cache` keeps."""
     from voice2music.engines.audioldm.marks import ears_mark

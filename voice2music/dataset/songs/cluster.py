@@ -21,6 +21,7 @@ from voice2music.errors import BadRequest, CannotSave, MissingPackage, VoiceToMu
 
 SOON = 5.0  # s for a cluster to answer
 RETRIES = 3  # of a song whose worker died: one that takes all memory must not go round for ever
+OUT_OF_MEMORY = "RAY_task_oom_retries"  # Ray counts those apart, and endlessly, if nobody says more
 
 
 @contextmanager
@@ -101,6 +102,7 @@ def _heard(said: dict[str, Any]) -> Outcome:
 def _connected(address: str, workers: int) -> Iterator[Any]:
     """Ray, and its end where it was started here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
+    os.environ.setdefault(OUT_OF_MEMORY, str(RETRIES))
     try:
         import ray
         import ray.data
@@ -114,7 +116,7 @@ def _connected(address: str, workers: int) -> Iterator[Any]:
         given |= {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(address or "local", **given)
-    except (ConnectionError, ValueError) as error:
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         raise _no_ray(address, error) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

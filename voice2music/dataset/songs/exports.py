@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from voice2music import __version__
 from voice2music.dataset.shards import Row, write_text
 from voice2music.dataset.songs.chunks import Model
-from voice2music.dataset.songs.manifest import read_build, read_chunks
+from voice2music.dataset.songs.manifest import alone, read_build, read_chunks
 from voice2music.dataset.songs.splits import SPLITS, Split
 from voice2music.errors import BadManifest, BadRequest, CannotSave
 
@@ -58,6 +58,13 @@ def export(data: Path, out: Path, form: Format, model: Model = "musicgen") -> Ex
     """
     if form not in FORMATS:
         raise BadRequest(f"The format is of {', '.join(FORMATS)}, got {form!r}.")
+    read_build(data)  # nothing is written into what is no data set
+    with alone(data):
+        return _exported(data, out.resolve(), form, model)
+
+
+def _exported(data: Path, out: Path, form: Format, model: Model) -> Exported:
+    """The same, while nobody changes the data set."""
     mark = read_build(data)["hash"]
     rows = [row for row in read_chunks(data) if row["model"] == model]
     if not rows:
@@ -72,15 +79,28 @@ def export(data: Path, out: Path, form: Format, model: Model = "musicgen") -> Ex
         licences = sorted({row["licence"] or "unknown" for row in rows})
         about = {"format": form, "model": model, "hash": mark, "licences": licences}
         write_text(part / ABOUT, json.dumps({**about, "version": __version__}, indent=1))
-        if out.is_dir():
-            shutil.rmtree(out)
-        part.replace(out)
+        _put(part, out)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         raise CannotSave(
             f"'{out}' cannot be written: {error.strerror or error}. Make room and try again."
         ) from error
     return Exported(out, len(rows), sum(row["seconds"] for row in rows))
+
+
+def _put(part: Path, out: Path) -> None:
+    """In the place of an earlier export, which is there until the new one is."""
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.is_dir():
+        out.replace(old)
+    try:
+        part.replace(out)
+    except OSError:
+        if old.is_dir():
+            old.replace(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_out(data: Path, out: Path) -> None:

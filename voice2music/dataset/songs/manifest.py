@@ -9,6 +9,7 @@ songs/SONG/                            records of the steps and the whole song t
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -199,7 +200,24 @@ def read_chunks(data: Path, split: Split | None = None) -> tuple[Row, ...]:
     """
     read_build(data)
     wanted = SPLITS if split is None else (split,)
-    return tuple(row for name in wanted for row in read_rows(data / f"{name}.jsonl"))
+    rows = tuple(row for name in wanted for row in read_rows(data / f"{name}.jsonl"))
+    for row in rows:
+        _check_places(data, row)
+    return rows
+
+
+def _check_places(data: Path, row: Row) -> None:
+    """A data set may be a stranger's: its files lie within it, and names are names."""
+    try:
+        places = [row[kind]["file"] for kind in (*KINDS, "caches") if row[kind]]
+        inside = all((data / place).resolve().is_relative_to(data.resolve()) for place in places)
+        named = re.fullmatch(r"[\w-]+", row["id"]) is not None
+    except (KeyError, TypeError) as error:
+        raise BadManifest(f"A row of '{data.name}' lacks {error}. Build it again.") from error
+    if not (inside and named):
+        raise BadManifest(
+            f"A row of '{data.name}' ({row['id']!r:.60}) names files outside of it. Do not use it."
+        )
 
 
 def last_rows(data: Path) -> tuple[Row, ...]:

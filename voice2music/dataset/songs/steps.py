@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from voice2music.pitch import Pitch, track
 from voice2music.quality import clipping, quality
 
 VERSION = 1  # of the steps: a new one does all of them again
+CACHES = 2  # of what is kept for training: a new one cuts the chunks again
 STEM_RATE = 44_100  # Hz, at most
 SECOND = 1.0  # s; longer differences between a voice and its accompaniment are no pair
 KINDS = ("voice", "music", "heard_pitch")
@@ -59,6 +60,12 @@ class Settings:
     musicgen: Path | None = None
     audioldm: Path | None = None
     seed: int = 0
+
+    @property
+    def resolved(self) -> "Settings":
+        """The same in any working folder."""
+        folders = {name: getattr(self, name) for name in ("clap", "musicgen", "audioldm")}
+        return replace(self, **{name: path and path.resolve() for name, path in folders.items()})
 
 
 class SongWork:
@@ -140,7 +147,7 @@ class SongWork:
         assert self.judged
         settings = self.settings
         models = [m and _weights(m) for m in (settings.musicgen, settings.audioldm)]
-        depends = [self.listened["stamp"], settings.limits.to_json()["chunk"], models]
+        depends = [self.listened["stamp"], settings.limits.to_json()["chunk"], models, CACHES]
         rows: list[Row] = self.records.made("chunks", depends, self._chunks)["rows"]
         places = [row[kind]["file"] for row in rows for kind in (*KINDS, "caches") if row[kind]]
         if not all((self.data / place).is_file() for place in places):
