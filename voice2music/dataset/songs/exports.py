@@ -154,7 +154,8 @@ def audiocraft(data: Path, out: Path, rows: Sequence[Row]) -> None:
             metas.append(_audio_meta(path, out))
         (out / "egs" / split).mkdir(parents=True)
         write_text(out / "egs" / split / "data.jsonl", _lines(metas))
-        lines.append(f"  {split}: egs/{split}")
+        if split != "test":  # audiocraft calls it "evaluate"
+            lines.append(f"  {split}: egs/{split}")
     known = {split for split, _ in _by_split(rows)}
     judged = next((split for split in ("valid", "test", "train") if split in known), "train")
     lines += [f"  evaluate: egs/{'test' if 'test' in known else judged}"]
