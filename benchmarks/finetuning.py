@@ -307,7 +307,7 @@ def table(work: Path) -> str:
         f"voice2music {__version__}, Python {platform.python_version()}, {os.cpu_count()} CPU "
         f"cores. Written by `python benchmarks/finetuning.py`.",
         "",
-        f"A style that the bundled models do not know, {NEW}, after some eight minutes on one core. "
+        f"A style that the bundled models do not know, {NEW}, after eight minutes on one core. "
         f"{new} held-out voices, one take each, asked for the new style; values with 95 % "
         f"intervals (over voices; Fréchet: jackknife).",
         "",
