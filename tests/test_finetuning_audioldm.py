@@ -169,6 +169,21 @@ def test_as_much_is_left_out_as_the_recipe_says(pairs, ours):
     np.testing.assert_allclose(shares, [0.8 * 0.75, 0.8 * 0.5, 0.8 * 0.6], atol=0.06)
 
 
+def test_the_unet_learns_with_or_without_the_projection(pairs, ours, plain, tmp_path):
+    for projections in (True, False):
+        recipe = replace(RECIPE, projections=projections)
+        task = AudioldmFinetuning(recipe, pairs, ours)
+        before = {name: value.clone() for name, value in task.network.named_parameters()}
+        run = tmp_path / f"{projections}"
+        finetune(task, GO, pairs, run, run / "mine")
+        made = dict(averaged(task, run, BEST).named_parameters())
+        changed = {name for name in before if not torch.equal(before[name], made[name])}
+        assert any("class_embedding" in name for name in changed) == projections
+        assert any("mid_block" in name for name in changed)
+    with pytest.raises(BadRequest, match="no input for a voice"):
+        AudioldmFinetuning(recipe, pairs, plain)
+
+
 def test_the_builders_latents_are_taken_where_the_same_networks_made_them(
     ours, tmp_path, monkeypatch
 ):

@@ -109,6 +109,9 @@ def finetune_audioldm(
         str, typer.Option(help="voice; words: and the genre; refined: prompts; melody: and tune.")
     ] = "melody",
     film: Annotated[bool, typer.Option(help="Words and voice scale and shift too.")] = False,
+    projections: Annotated[
+        bool, typer.Option(help="Train the UNet's projection of CLAP's vectors, too.")
+    ] = True,
     minutes: Minutes = None,
     steps: Steps = None,
     rate: Annotated[float, typer.Option(min=1e-7, help="Learning rate.")] = 1e-4,
@@ -143,7 +146,8 @@ def finetune_audioldm(
         torch.set_num_threads(threads)
     with errors():
         recipe = AudioldmRecipe(
-            variant=variant, film=film, seconds=seconds, batch=batch, gathered=gathered,  # type: ignore[arg-type]
+            variant=variant, film=film, projections=projections,  # type: ignore[arg-type]
+            seconds=seconds, batch=batch, gathered=gathered,
             no_voice=no_voice, no_words=no_words, no_tune=no_tune, nothing=nothing, judged=judged,
         )  # fmt: skip
         settings = Settings(

@@ -118,10 +118,17 @@ class AudioldmFinetuning:
         if parts.audio is None:
             raise BadRequest(f"'{start.name}' cannot be given voices. {parts.deaf}")
         clap = parts.text.model.config.projection_dim
+        if parts.layout.clap != "concatenated" and not recipe.projections:
+            raise BadRequest(
+                f"'{start.name}' has no input for a voice, and an added one has to learn. Train "
+                f"the projections, too."
+            )
         unet, layout = grown(parts.unet, parts.layout, clap, self._growth(parts.layout))
         if not self._hears_tune:
             unet, layout = without_tune(unet, layout)
         self.parts = replace(parts, unet=unet, layout=layout)
+        if not recipe.projections:
+            unet.class_embedding.requires_grad_(False)
         self.network: nn.Module = GrownUnet(unet, parts.schedule)
         unit = downsampling(unet)
         longest = min(recipe.seconds, layout.window_seconds)

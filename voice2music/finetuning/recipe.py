@@ -32,6 +32,8 @@ class AudioldmRecipe:
         variant: what it is given: the voice as a CLAP vector; with the genre; with the refined
             prompt; with any caption and the tune frame by frame.
         film: let words and voice scale and shift every block, if they do not yet.
+        projections: train the projection of CLAP's vectors into the UNet (its class embedding) with
+            it; without, only what comes after. CLAP itself never learns: other AudioLDMs share it.
         seconds: of a crop; never more than the checkpoint's window.
         batch: crops per step and process; gathered: steps whose gradients are added up.
         no_voice, no_words, no_tune: share of crops without, each by itself.
@@ -42,6 +44,7 @@ class AudioldmRecipe:
 
     variant: Variant = "melody"
     film: bool = False
+    projections: bool = True
     seconds: float = 10.0
     batch: int = 4
     gathered: int = 1
