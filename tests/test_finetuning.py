@@ -28,6 +28,7 @@ from voice2music.finetuning.run import BEST, finetune
 from voice2music.training import loop
 from voice2music.training.draws import StepChance
 from voice2music.training.loop import averaged, train
+from voice2music.training.musicgen_network import NOTHING
 from voice2music.training.task import Settings as Training
 
 RECIPE = MusicgenRecipe(seconds=2.0, batch=2, judged=0)
@@ -359,3 +360,16 @@ def test_the_command_fine_tunes(pairs, start, tmp_path):
     assert done.exit_code == 0, done.output
     assert Path(done.output.strip().splitlines()[-1]) == tmp_path / "out"
     assert load(locate(tmp_path / "out"))
+
+
+def test_a_batch_weighs_its_parts_alike_however_much_music_is_in_them(pairs, start):
+    """Of processes and of gathered batches: the mean of their losses is that of the whole."""
+    task = MusicgenFinetuning(RECIPE, pairs, start)
+    whole = {k: torch.as_tensor(v) for k, v in task.batch(StepChance(0, 0)).items()}
+    whole["codes"][1, :, 20:] = NOTHING  # a piece that ends within its crop
+    with torch.no_grad():
+        loss = task.network(whole)["loss"]
+        parts = [task.network({k: v[i : i + 1] for k, v in whole.items()}) for i in range(2)]
+        plain = [float(sum(part[f"book_{k}"] for k in range(4))) / 4 for part in parts]
+    torch.testing.assert_close((parts[0]["loss"] + parts[1]["loss"]) / 2, loss)
+    assert abs(sum(plain) / 2 - float(loss)) > 1e-3  # means over what is there would not do
