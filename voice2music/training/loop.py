@@ -11,14 +11,10 @@ import copy
 import json
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from voice2music.errors import CorruptCheckpoint, MissingPackage, TrainingFailed
+from voice2music.training.averages import Means, averaging
 from voice2music.training.best import Best
 from voice2music.training.draws import StepChance
 from voice2music.training.optimiser import optimiser
@@ -41,6 +38,7 @@ from voice2music.training.sharding import (
     whole_weights,
 )
 from voice2music.training.state import fitting, learnt, load_learnt, read_state, write_state
+from voice2music.training.stopping import asked_to_stop
 from voice2music.training.task import Batch, Progress, Settings, Task
 
 if TYPE_CHECKING:
@@ -118,7 +116,7 @@ class _Loop:
         self._average: AveragedModel | None = None  # without, large models need half the memory
         if settings.average:
             self._average = AveragedModel(
-                task.network, multi_avg_fn=_averaging(settings.average), use_buffers=False
+                task.network, multi_avg_fn=averaging(settings.average), use_buffers=False
             ).to(self._accelerator.device)
         self._best = Best(run, settings.best, settings.keep)
         self._stale = self._best.stale
@@ -140,8 +138,8 @@ class _Loop:
         """Steps, and in between what is written and judged."""
         if self._worse():
             return
-        saved, since, logged = time.monotonic(), time.monotonic(), _Means()
-        with _asked_to_stop() as stop:
+        saved, since, logged = time.monotonic(), time.monotonic(), Means()
+        with asked_to_stop() as stop:
             for batch in self._batches():
                 logged.add(self._step(batch))
                 now = time.monotonic()
@@ -198,7 +196,7 @@ class _Loop:
     def _step_in_parts(self, batch: Batch) -> dict[str, float]:
         """The same with less memory: the gradients of equal parts of the batch are added up."""
         parts = self.settings.parts
-        logged = _Means()
+        logged = Means()
         self._optimiser.zero_grad()
         for number in range(parts):
             part = {key: value.chunk(parts)[number] for key, value in batch.items()}
@@ -382,33 +380,6 @@ class _Loop:
             self._optimiser.load_state_dict(states)
 
 
-class _Means:
-    """Means of what was logged since it was last emptied."""
-
-    def __init__(self) -> None:
-        self._rows: list[dict[str, float]] = []
-
-    def add(self, row: dict[str, float]) -> None:
-        self._rows.append(row)
-
-    def empty(self) -> dict[str, float]:
-        keys = dict.fromkeys(key for row in self._rows for key in row)
-        means = {k: [row[k] for row in self._rows if k in row] for k in keys}
-        self._rows = []
-        return {key: round(sum(values) / len(values), 5) for key, values in means.items()}
-
-
-def _averaging(decay: float) -> Callable[..., None]:
-    """Polyak averaging whose memory grows with the run, so that early weights are forgotten."""
-
-    def update(averages: list[Tensor], current: list[Tensor], count: int | Tensor) -> None:
-        done = float(count)
-        weight = 1 - min(decay, (1 + done) / (10 + done))
-        torch._foreach_lerp_(averages, current, weight)
-
-    return torch.no_grad()(update)
-
-
 def _board(run: Path) -> "SummaryWriter":
     """A log for TensorBoard."""
     try:
@@ -418,25 +389,3 @@ def _board(run: Path) -> "SummaryWriter":
             "TensorBoard is not installed. Run 'pip install tensorboard', or leave --board out."
         ) from error
     return SummaryWriter(run / BOARD)
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether somebody interrupted; the first time politely, the second at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        asked.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
