@@ -20,6 +20,9 @@ from voice2music.checkpoints import locate
 from voice2music.conversion import convert
 from voice2music.engines.musicgen import MusicGen, load
 from voice2music.engines.musicgen.audiocraft import Package, convert_audiocraft, language_weights
+from voice2music.engines.musicgen.engine import About
+from voice2music.engines.musicgen.format import read_format
+from voice2music.engines.musicgen.loading import text_tokenizer, whole_model
 from voice2music.errors import BadRequest, CorruptCheckpoint, MissingCheckpoint
 
 Weights = dict[str, torch.Tensor]
@@ -112,10 +115,16 @@ def donor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_musicgen(tmp_path_factory.mktemp("audiocraft") / "donor")
 
 
+def whole(folder: Path) -> MusicGen:
+    """An engine that keeps the library's weights beside its own."""
+    model, about = whole_model(folder, torch.float32), About("whole", "", "MIT", True)
+    return MusicGen(model, text_tokenizer(folder), read_format(folder), about)
+
+
 @pytest.fixture(scope="module")
 def tuned(donor: Path) -> MusicGen:
     """The model that the fine-tune holds: the donor's text encoder, all else of its own."""
-    other = load(build_tiny_musicgen(donor.parent / "tuned", seed=9), "cpu")
+    other = whole(build_tiny_musicgen(donor.parent / "tuned", seed=9))
     own = load(donor, "cpu")
     other._model.text_encoder.load_state_dict(own._model.text_encoder.state_dict())
     return other
@@ -188,7 +197,7 @@ def test_half_precision_exports_are_read(
 ) -> None:
     half = {name: value.half() for name, value in language_state(tuned).items()}
     save(export / "state_dict.bin", half, yaml.safe_dump(LANGUAGE_CONFIG))
-    engine = load(convert_audiocraft(export, tmp_path / "out", donor=donor), "cpu")
+    engine = whole(convert_audiocraft(export, tmp_path / "out", donor=donor))
     ours, theirs = (e._model.decoder.lm_heads[0].weight for e in (engine, tuned))
     torch.testing.assert_close(ours, theirs, atol=2e-3 * theirs.abs().max().item(), rtol=1e-3)
 

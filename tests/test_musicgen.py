@@ -16,7 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_musicgen import CHROMA_LENGTH, HOP, RATE, build_tiny_musicgen
-from transformers import EncodecConfig, EncodecModel, GenerationConfig
+from transformers import (
+    EncodecConfig,
+    EncodecModel,
+    GenerationConfig,
+    MusicgenMelodyForConditionalGeneration,
+)
 
 from voice2music.checkpoints import list_checkpoints
 from voice2music.chords import ChordSpan, parse_chord
@@ -25,9 +30,11 @@ from voice2music.engines.base import Conditioning, Melody, Part, Rendition, Sett
 from voice2music.engines.musicgen import MusicGen, load
 from voice2music.engines.musicgen.chroma import plain_chroma
 from voice2music.engines.musicgen.codec import PieceDecoder
-from voice2music.engines.musicgen.engine import Window, guidance_of, window_starts
+from voice2music.engines.musicgen.drawing import Sampling
+from voice2music.engines.musicgen.engine import Window, window_starts
 from voice2music.engines.musicgen.format import Format, read_format
-from voice2music.engines.musicgen.loop import Sampling, guided, sample_tokens
+from voice2music.engines.musicgen.loading import whole_model
+from voice2music.engines.musicgen.loop import Branch, Passage, guided, written
 from voice2music.engines.musicgen.rows import RowFormat, melody_rows, null_rows
 from voice2music.errors import CorruptCheckpoint, MissingCheckpoint, OutOfMemory
 from voice2music.harmony import Key
@@ -82,8 +89,7 @@ def run(engine: MusicGen, job: Conditioning, settings: Settings | None = None) -
 
 def tokens(engine: MusicGen, job: Conditioning, settings: Settings | None = None) -> torch.Tensor:
     """What the engine's decoder drew, shape (codebooks, frames)."""
-    model = engine._model
-    codes = torch.zeros((model.decoder.num_codebooks, round(job.seconds * 25)), dtype=torch.long)
+    codes = torch.zeros((engine._decoder.codebooks, round(job.seconds * 25)), dtype=torch.long)
     words = engine._words(job)
     for _ in engine._steps(codes, words, job, settings or Settings(), lambda: False):
         pass
@@ -104,14 +110,13 @@ def test_greedy_tokens_equal_the_librarys(
     tmp_path: Path, channels: int, scale: float, known: int
 ) -> None:
     """Delays, guidance, conditioning and going on from a past are those of its generate()."""
-    engine = load(build_tiny_musicgen(tmp_path / "tiny", channels=channels, seed=5), "cpu")
-    model, job = engine._model, asked(sung(60, 64, 67, 72))
+    folder = build_tiny_musicgen(tmp_path / "tiny", channels=channels, seed=5)
+    engine, model, job = load(folder, "cpu"), library(folder), asked(sung(60, 64, 67, 72))
     past = torch.randint(0, 32, (4 * channels, known), generator=torch.Generator().manual_seed(1))
     ours = torch.zeros((4 * channels, 40), dtype=torch.long)
     ours[:, :known] = past
     branches = engine._branches(job, Settings(guidance=scale), engine._words(job), 0.0)
-    for _ in sample_tokens(model.decoder, branches, ours, known, GREEDY, torch.Generator()):
-        pass
+    write(engine, branches, ours, known, GREEDY)
 
     text = engine._tokenizer(job.text, padding="max_length", max_length=64, return_tensors="pt")
     rows = melody_rows(job.melody, engine._form.row_format(CHROMA_LENGTH))
@@ -125,6 +130,25 @@ def test_greedy_tokens_equal_the_librarys(
     )
     assert len(ours[:, known:].unique()) > 3  # it is not one token for ever
     torch.testing.assert_close(ours, theirs[:, :40])
+
+
+def library(folder: Path) -> MusicgenMelodyForConditionalGeneration:
+    """transformers' own model of a checkpoint: the oracle."""
+    return whole_model(folder, torch.float32).eval()
+
+
+def write(
+    engine: MusicGen,
+    branches: tuple[Branch, ...],
+    codes: torch.Tensor,
+    known: int = 0,
+    sampling: Sampling = GREEDY,
+    seed: int = 0,
+) -> list[int]:
+    """Fill `codes`; the steps taken, after every step."""
+    generator = torch.Generator().manual_seed(seed)
+    passage = Passage(engine._decoder, branches, codes, known, sampling, generator)
+    return list(written(engine._decoder, passage))
 
 
 def library_tokens(model: torch.nn.Module, **inputs: object) -> torch.Tensor:
@@ -143,9 +167,9 @@ def test_melody_and_words_reach_the_tokens(engine: MusicGen) -> None:
     On the level of tokens: a tiny codec makes any two token rows sound different.
     """
     base = tokens(engine, asked(sung(60, 64, 67, 72)))
-    assert share_changed(base, tokens(engine, asked(sung(61, 66, 58, 63)))) > 0.5
+    assert share_changed(base, tokens(engine, asked(sung(61, 66, 58, 63)))) > 0.25
     other = asked(sung(60, 64, 67, 72), text="fast rock guitar")
-    assert share_changed(base, tokens(engine, other)) > 0.5
+    assert share_changed(base, tokens(engine, other)) > 0.1  # with the same seed
     assert share_changed(base, tokens(engine, asked(sung(60, 64, 67, 72)))) == 0
 
 
@@ -173,32 +197,47 @@ def test_guiding_away_from_the_same_words_is_no_guidance(engine: MusicGen) -> No
     assert share_changed(strong, tokens(engine, job, Settings(guidance=1.0))) == 0
 
 
-def test_guidance_weights_are_classifier_free_guidance() -> None:
-    conditional, unconditional = torch.ones(3, 2), torch.zeros(3, 2)
-    weights = [branch.weight for branch in guided(conditional, unconditional, 3.0)]
-    assert weights == [3.0, -2.0]
-    assert [branch.weight for branch in guided(conditional, unconditional, 1.0)] == [1.0]
+def test_words_and_voice_have_a_strength_each() -> None:
+    """neither + w (worded - neither) + v (both - worded), a run of no weight left out."""
+
+    def weights(words: float, voice: float) -> dict[int, float]:
+        prefixes = [torch.full((1, 1), float(i)) for i in range(3)]  # both, worded, neither
+        branches = guided(*prefixes, words=words, voice=voice)
+        return {int(branch.prefix): branch.weight for branch in branches}
+
+    assert weights(3.0, 3.0) == {0: 3.0, 2: -2.0}  # the usual guidance
+    assert weights(1.0, 1.0) == {0: 1.0}
+    assert weights(3.0, 2.0) == {0: 2.0, 1: 1.0, 2: -2.0}
+    assert weights(3.0, 0.0) == {1: 3.0, 2: -2.0}
+    assert weights(1.0, 2.0) == {0: 2.0, 1: -1.0}
 
 
-def test_faithful_moves_the_guidance_around_the_checkpoints_own() -> None:
-    assert guidance_of(0.7, 3.0) == pytest.approx(3.0)
-    assert guidance_of(0.0, 3.0) == pytest.approx(2.0)
-    assert guidance_of(1.0, 3.0) == pytest.approx(3.0 * (1 + 1 / 7))
+def test_free_hears_no_tune_and_faithful_hears_it_more(engine: MusicGen) -> None:
+    one, other = asked(sung(60, 64, 67, 72)), asked(sung(61, 66, 58, 63))
+
+    def changed(faithful: float) -> float:
+        settings = Settings(faithful=faithful)
+        return share_changed(tokens(engine, one, settings), tokens(engine, other, settings))
+
+    assert changed(0.0) == 0
+    assert changed(0.7) > 0.25
+    usual, more = (tokens(engine, one, Settings(faithful=f)) for f in (0.7, 1.0))
+    assert share_changed(usual, more) > 0.1
 
 
 def test_weights_that_are_not_finite_are_named(folder: Path) -> None:
     broken = load(folder, "cpu")
     with torch.no_grad():
-        broken._model.decoder.lm_heads[0].weight[0] = float("nan")
+        broken._decoder._norm.weight[0] = float("nan")
     with pytest.raises(CorruptCheckpoint, match="not finite"):
         run(broken, asked())
 
 
 def test_want_of_memory_is_named(engine: MusicGen, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(**inputs: object) -> None:
+    def full(*inputs: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr(engine._model.decoder.model, "forward", full)
+    monkeypatch.setattr(engine._decoder, "advance", full)
     with pytest.raises(OutOfMemory, match="shorter length"):
         run(engine, asked())
 
@@ -242,18 +281,17 @@ def test_a_long_piece_goes_on_from_its_past_and_reads_the_tune_where_it_is(
     one, other = (tokens(engine, asked(t, seconds=5.0)) for t in (tune, changed))
     first_window = 2 * 25
     assert share_changed(one[:, :first_window], other[:, :first_window]) == 0
-    assert share_changed(one[:, 3 * 25 :], other[:, 3 * 25 :]) > 0.5
+    assert share_changed(one[:, 3 * 25 :], other[:, 3 * 25 :]) > 0.25
 
 
 def test_the_past_of_a_window_shapes_its_future(engine: MusicGen) -> None:
-    model, job = engine._model, asked(sung(60, 64, 67, 72))
+    job = asked(sung(60, 64, 67, 72))
     branches = engine._branches(job, Settings(), engine._words(job), 0.0)
     ends = []
     for past in (3, 17):
         codes = torch.full((4, 40), past)
-        generator = torch.Generator().manual_seed(0)
-        done = list(sample_tokens(model.decoder, branches, codes, 20, Sampling(), generator))
-        assert done[-1] == 40
+        taken = write(engine, branches, codes, 20, Sampling())
+        assert taken == list(range(1, 24))  # 20 frames to go, the last codebook 3 steps late
         assert (codes[:, :20] == past).all()
         ends.append(codes[:, 20:])
     assert share_changed(*ends) > 0.2

@@ -28,7 +28,7 @@ from voice2music.dataset.shards import (
 )
 from voice2music.engines.base import Conditioning, Melody, Part, Rendition, Settings
 from voice2music.engines.musicgen.loading import load
-from voice2music.engines.musicgen.loop import _columns, codebook_delays
+from voice2music.engines.musicgen.loop import codebook_delays, column_of
 from voice2music.engines.musicgen.rows import melody_rows, null_rows, plan_places
 from voice2music.harmony import Key
 from voice2music.notes import Note
@@ -216,8 +216,9 @@ def test_columns_are_those_of_the_engines_loop():
     codes = torch.randint(0, 32, (2, BOOKS, 9))
     inputs, targets = columns(codes, 32)
     for one, given_ in zip(codes, inputs, strict=True):
-        own = _columns(one, codebook_delays(BOOKS, 1), range(9 + BOOKS - 1), 32)
-        assert torch.equal(given_, own)
+        delays = codebook_delays(BOOKS, 1)
+        own = [column_of(one.numpy(), delays, step, 32) for step in range(9 + BOOKS - 1)]
+        assert torch.equal(given_, torch.tensor(own).T)
     assert targets[0, 2, 2:11].tolist() == codes[0, 2].tolist()
     assert (targets[0, 2, :2] == NOTHING).all()
 

@@ -47,12 +47,21 @@ CHROMA_LENGTH = 16  # 1 + 2 s * 32,000 / 4,096
 
 
 def build_tiny_musicgen(
-    folder: Path, *, seed: int = 0, channels: int = 1, own: dict | None = None, rows: int = 12
+    folder: Path,
+    *,
+    seed: int = 0,
+    channels: int = 1,
+    own: dict | None = None,
+    rows: int = 12,
+    sizes: dict[str, int] | None = None,
 ) -> Path:
-    """Write the checkpoint into `folder`; `own` is the content of voice2music.json."""
+    """Write the checkpoint into `folder`; `own` is the content of voice2music.json.
+
+    `sizes` are fields of the decoder's configuration to have otherwise.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = MusicgenMelodyForConditionalGeneration(_config(channels, rows)).eval()
+        model = MusicgenMelodyForConditionalGeneration(_config(channels, rows, sizes or {})).eval()
         _make_lively(model)
     model.save_pretrained(folder)
     _tokenizer().save_pretrained(folder)
@@ -62,7 +71,7 @@ def build_tiny_musicgen(
     return folder
 
 
-def _config(channels: int, rows: int) -> MusicgenMelodyConfig:
+def _config(channels: int, rows: int, sizes: dict[str, int]) -> MusicgenMelodyConfig:
     text = T5Config(
         vocab_size=len(_vocabulary()), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2
     )
@@ -77,16 +86,14 @@ def _config(channels: int, rows: int) -> MusicgenMelodyConfig:
         use_conv_shortcut=False,
         num_lstm_layers=2,
     )
+    tiny = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 32}
     decoder = MusicgenMelodyDecoderConfig(
         vocab_size=32,
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        ffn_dim=32,
         num_codebooks=4 * channels,
         audio_channels=channels,
         pad_token_id=32,
         bos_token_id=32,
+        **(tiny | sizes),
     )
     return MusicgenMelodyConfig(
         text_encoder=text.to_dict(),

@@ -67,7 +67,11 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class Settings:
-    """How an engine works; frozen for one call. See `Request` for the meanings."""
+    """How an engine works; frozen for one call. See `Request` for the meanings.
+
+    Args:
+        alone: do not share a batch with other requests, where sharing might round differently.
+    """
 
     seed: int = 0
     faithful: float = 0.7
@@ -75,6 +79,7 @@ class Settings:
     steps: int | None = None
     start_from: Start = "auto"
     strength: float = 0.45
+    alone: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,7 +111,7 @@ class MusicgenNetwork(nn.Module):
 def columns(codes: Tensor, padding: int) -> tuple[Tensor, Tensor]:
     """The decoder's columns and what it is to say at each; codebook k runs k frames late.
 
-    Column s is given frame s - 1 - k and is to say frame s - k: `engines.musicgen.loop._columns`
+    Column s is given frame s - 1 - k and is to say frame s - k: `engines.musicgen.loop.column_of`
     for a whole batch.
 
     Returns:

@@ -25,14 +25,11 @@ from voice2music.engines.base import (
 from voice2music.engines.memory import memory_errors_named
 from voice2music.engines.musicgen.chroma import plain_chroma
 from voice2music.engines.musicgen.codec import PieceDecoder, codec_mark
+from voice2music.engines.musicgen.company import Company
+from voice2music.engines.musicgen.decoder import Decoder
+from voice2music.engines.musicgen.drawing import Sampling
 from voice2music.engines.musicgen.format import Format
-from voice2music.engines.musicgen.loop import (
-    Branch,
-    Sampling,
-    codebook_delays,
-    guided,
-    sample_tokens,
-)
+from voice2music.engines.musicgen.loop import Branch, Passage, codebook_delays, guided, written
 from voice2music.engines.musicgen.rows import melody_rows, null_rows
 from voice2music.engines.musicgen.sounding import PieceSounder
 from voice2music.engines.musicgen.spectra import TokenSpectra
@@ -43,10 +40,7 @@ from voice2music.request import LONGEST
 SHORTEST: Final = 1.0  # seconds
 OVERLAP: Final = 1 / 3  # of a window that the next one hears again (original: 12 of 30 s)
 FIRST_PART, NEXT_PARTS = 2.0, 4.0  # seconds of sound that are given out together
-USUAL_FAITHFUL: Final = (
-    0.7  # the default of `Settings.faithful` means the checkpoint's own guidance
-)
-LEAST_GUIDANCE: Final = 2 / 3  # of the checkpoint's own, when all freedom is given
+USUAL_FAITHFUL: Final = 0.7  # of `Settings`, at which the voice counts as much as the words
 
 ChromaSource = Literal["tracked", "plain"]
 
@@ -72,6 +66,7 @@ class MusicGen:
         chroma: "tracked" conditions on the tracked, tuning-corrected tune; "plain" on the chroma
             of the raw recording, as the original does (for comparison).
         spectra: what tokens sound like, where that is not left to the EnCodec decoder.
+        decoder: the model's decoder laid out for decoding; a copy in float32 by default.
     """
 
     def __init__(
@@ -82,8 +77,11 @@ class MusicGen:
         about: About,
         chroma: ChromaSource = "tracked",
         spectra: TokenSpectra | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         self._model = model.eval()
+        self._decoder = decoder or Decoder(model.decoder, "float32")
+        self._company = Company(self._decoder)
         self._spectra = spectra
         self._tokenizer = tokenizer
         # It keeps the padding it was last asked for: two jobs at once would get each other's.
@@ -94,7 +92,6 @@ class MusicGen:
         codec = model.audio_encoder.config
         self.rate: int = codec.sampling_rate
         self._hop: int = codec.hop_length
-        self._channels: int = model.decoder.config.audio_channels
         self._window = max(8, math.floor(form.window_seconds * self.frame_rate))
 
     @property
@@ -159,7 +156,7 @@ class MusicGen:
     def reconstructed(self, sound: Clip) -> Clip:
         """A sound through the codec alone: as well as this checkpoint can sound at all."""
         mono = sound.mono().resampled(self.rate)
-        decoded = self._decoder().push(self._codes(mono), final=True)
+        decoded = self._sounder().push(self._codes(mono), final=True)
         return Clip(np.clip(fitted(decoded, mono.samples.shape[1]), -1.0, 1.0), self.rate)
 
     def _codes(self, sound: Clip) -> Tensor:
@@ -180,18 +177,18 @@ class MusicGen:
         words = self._words(asked)
         progress(0.0, "Reading the words and the tune")
         heard = 0.0
-        decoder = self._decoder()
-        codes = torch.zeros((self._model.decoder.num_codebooks, frames), dtype=torch.long)
+        sounder = self._sounder()
+        codes = torch.zeros((self._decoder.codebooks, frames), dtype=torch.long)
         for step in self._steps(codes, words, asked, settings, cancelled):
             wanted = heard + (NEXT_PARTS if heard else FIRST_PART)
             progress(step.share * 0.99, f"{step.complete / self.frame_rate:.0f} s of music made")
             if step.complete / self.frame_rate >= wanted or step.complete == frames:
-                piece = decoder.push(codes[:, : step.complete], final=step.complete == frames)
+                piece = sounder.push(codes[:, : step.complete], final=step.complete == frames)
                 if piece.shape[1]:
                     heard += piece.shape[1] / self.rate
                     yield Part(Clip(np.clip(piece, -1.0, 1.0), self.rate))
         progress(1.0, "Done")
-        whole = self._whole(decoder.whole(), asked.seconds)
+        whole = self._whole(sounder.whole(), asked.seconds)
         yield Rendition(whole, notes=self._notes(asked, words))
 
     def _steps(
@@ -204,27 +201,31 @@ class MusicGen:
     ) -> Iterator["_Step"]:
         """Fill `codes` window by window, one decoder step at a time."""
         generator = torch.Generator().manual_seed(settings.seed)
-        sampling = Sampling(self._form.top_k, self._form.temperature)
-        late = max(codebook_delays(codes.shape[0], self._channels))
+        sampling = Sampling(self._form.top_k, self._form.temperature, self._form.top_p)
+        late = max(codebook_delays(codes.shape[0], self._decoder.channels))
         windows = window_starts(codes.shape[1], self._window, round(self._window * OVERLAP))
         total = sum(window.end - window.start - window.known + late for window in windows)
         done = 0
         for window in windows:
             branches = self._branches(asked, settings, words, window.start / self.frame_rate)
             part = codes[:, window.start : window.end]
-            tokens = sample_tokens(
-                self._model.decoder, branches, part, window.known, sampling, generator
-            )
+            passage = Passage(self._decoder, branches, part, window.known, sampling, generator)
             _stop_if(cancelled)
-            for complete in tokens:
-                done += 1
-                yield _Step(window.start + complete, done / total)
+            for taken in self._written(passage, settings):
+                yield _Step(window.start + passage.complete(taken), (done + taken) / total)
                 _stop_if(cancelled)
+            done += passage.steps
+
+    def _written(self, passage: Passage, settings: Settings) -> Iterator[int]:
+        """See `loop.written`; together with the passages of other requests unless told not to."""
+        if settings.alone:
+            return written(self._decoder, passage)
+        return self._company.written(passage)
 
     def _branches(
         self, asked: Conditioning, settings: Settings, words: "_Words", start: float
     ) -> tuple[Branch, ...]:
-        """The conditional and the unconditional run for the window that begins at `start`.
+        """The conditioned runs for the window that begins at `start`.
 
         A model that can do both, play the tune and back up a singer, is for the latter led by words
         and plan alone: with the tune in both runs, guidance does not press it to play the tune.
@@ -237,13 +238,15 @@ class MusicGen:
             tune = torch.from_numpy(melody_rows(asked.melody, form, start, plan_of(asked)))
         backs = asked.role == "back" and {"tune", "back"} <= set(self._form.roles)
         unled = melody_rows(asked.melody, form, start) if backs else null_rows(form)
-        nothing = torch.from_numpy(unled)
-        conditional = torch.cat([self._projected(tune), words.asked])
-        unconditional = torch.cat([self._projected(nothing), words.unwanted])
-        scale = settings.guidance
-        if scale is None:
-            scale = guidance_of(settings.faithful, self._form.guidance)
-        return guided(conditional, unconditional, scale)
+        nothing = self._projected(torch.from_numpy(unled))
+        strength = self._form.guidance if settings.guidance is None else settings.guidance
+        return guided(
+            torch.cat([self._projected(tune), words.asked]),
+            torch.cat([nothing, words.asked]),
+            torch.cat([nothing, words.unwanted]),
+            words=strength,
+            voice=strength * settings.faithful / USUAL_FAITHFUL,
+        )
 
     def _plain_rows(self, voice: Clip, start: float, frames: int) -> Tensor:
         """Chroma of the recording from `start` on; after its end the last frame is held."""
@@ -255,9 +258,11 @@ class MusicGen:
     @torch.inference_mode()
     def _projected(self, rows: Tensor) -> Tensor:
         """Melody rows as hidden states, shape (frames, width)."""
-        rows = rows.to(self._model.device, self._model.decoder.dtype)
         projection = getattr(self._model, "audio_enc_to_dec_proj", None)
-        return rows if projection is None else projection(rows)
+        if projection is None:
+            return rows.to(self._decoder.device)
+        hidden: Tensor = projection(rows.to(projection.weight))
+        return hidden
 
     def _words(self, asked: Conditioning) -> "_Words":
         """Both texts as hidden states of one length."""
@@ -281,7 +286,7 @@ class MusicGen:
         with self._one_reader:
             tokens = self._tokenizer(
                 text, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-            ).to(model.device)
+            ).to(model.text_encoder.device)
         mask = tokens["attention_mask"]
         states = model.text_encoder(tokens["input_ids"], attention_mask=mask).last_hidden_state
         projection = getattr(model, "enc_to_dec_proj", None)
@@ -289,12 +294,12 @@ class MusicGen:
         hidden: Tensor = (states * mask[..., None])[0]
         return hidden
 
-    def _decoder(self) -> PieceDecoder | PieceSounder:
+    def _sounder(self) -> PieceDecoder | PieceSounder:
         """What turns codes into sound."""
         codec = self._model.audio_encoder
         if self._spectra is not None:
             return PieceSounder(self._spectra.to(codec.device), codec)
-        return PieceDecoder(codec, self._channels)
+        return PieceDecoder(codec, self._decoder.channels)
 
     def _whole(self, sound: NDArray[np.float32], seconds: float) -> Clip:
         """A clip of exactly `seconds`, brought down to full scale if over it."""
@@ -347,11 +352,6 @@ def window_starts(frames: int, window: int, overlap: int) -> tuple[Window, ...]:
         start = windows[-1].end - overlap
         windows.append(Window(start, min(frames, start + window), overlap))
     return tuple(windows)
-
-
-def guidance_of(faithful: float, usual: float) -> float:
-    """The guidance scale for a wish between 0 (free) and 1 (faithful); `usual` at 0.7."""
-    return usual * (LEAST_GUIDANCE + (1 - LEAST_GUIDANCE) * faithful / USUAL_FAITHFUL)
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

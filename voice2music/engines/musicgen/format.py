@@ -32,6 +32,7 @@ class Format:
         roles: what the model was trained to do with a tune: play it, back it up, or both.
         guidance: classifier-free guidance scale that goes with it (the original: 3).
         top_k, temperature: of sampling (Copet et al. 2023: 250 and 1).
+        top_p: see `drawing.Sampling`; 1 leaves all.
         chroma_rate, n_fft, hop_length: of the extractor for plain chroma, in Hz and samples.
     """
 
@@ -44,6 +45,7 @@ class Format:
     guidance: float = 3.0
     top_k: int = 250
     temperature: float = 1.0
+    top_p: float = 1.0
     chroma_rate: int = 32_000
     n_fft: int = 16_384
     hop_length: int = 4_096

@@ -9,21 +9,24 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoTokenizer,
+    MusicgenMelodyForCausalLM,
     MusicgenMelodyForConditionalGeneration,
     PreTrainedTokenizerBase,
 )
 
 from voice2music.checkpoints import Checkpoint, locate
 from voice2music.engines.memory import memory_errors_named
+from voice2music.engines.musicgen.decoder import Decoder
 from voice2music.engines.musicgen.engine import About, ChromaSource, MusicGen
 from voice2music.engines.musicgen.format import Format, read_format
+from voice2music.engines.musicgen.linears import WHOLE, Precision, int8_fits, int8_pays
 from voice2music.engines.musicgen.spectra import load_spectra
 from voice2music.engines.quiet import quiet_transformers
-from voice2music.errors import CorruptCheckpoint
+from voice2music.errors import BadRequest, CorruptCheckpoint
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Wish = Literal["auto", "float32", "bfloat16", "int8"]
 UNREADABLE = (  # what the libraries raise on files that are not what they should be
     OSError,
     ValueError,
@@ -48,7 +51,7 @@ def load(
     checkpoint: Checkpoint | Path | str,
     device: str | None = None,
     *,
-    precision: Precision = "auto",
+    precision: Wish = "auto",
     chroma: ChromaSource = "tracked",
 ) -> MusicGen:
     """The engine of a checkpoint. Nothing is downloaded.
@@ -56,11 +59,12 @@ def load(
     Args:
         checkpoint: what `checkpoints.locate` gave, or a name or folder for it.
         device: as torch names them; None takes a graphics card where there is one.
-        precision: of the decoder and the text encoder; the codec stays in float32. "auto" takes
-            bfloat16 for a large model where the processor or card computes in it (a random model
-            of MusicGen-Melody's size on two cores with avx512_bf16: .16 instead of .59 s a step).
+        precision: of the decoder's weights; the codec stays in float32. "auto" takes int8 on a
+            processor with AVX2 (`benchmarks/speed.md` has times and agreement), bfloat16 on a card
+            that computes in it, else float32. int8 is for processors only.
         chroma: see `MusicGen`.
     Raises:
+        BadRequest: int8 on a graphics card, or for widths it cannot take.
         MissingCheckpoint: not here; the text says how to get it.
         CorruptCheckpoint: not whole, not MusicGen-Melody, or not safe to read.
         OutOfMemory: it does not fit.
@@ -74,10 +78,12 @@ def load(
     _check_codec(model, checkpoint.folder)
     form = read_format(checkpoint.folder)
     _check_rows(model, form, checkpoint.folder)
+    with memory_errors_named():
+        decoder = Decoder(model.decoder, _precision(model.decoder, precision), spend=True)
     about = About(checkpoint.name, checkpoint.sha256, checkpoint.licence, checkpoint.commercial)
-    log.info("loaded %s on %s in %s", checkpoint.name, device, model.dtype)
+    log.info("loaded %s on %s in %s", checkpoint.name, device, decoder.precision)
     spectra = load_spectra(checkpoint.folder)
-    return MusicGen(model, text_tokenizer(checkpoint.folder), form, about, chroma, spectra)
+    return MusicGen(model, text_tokenizer(checkpoint.folder), form, about, chroma, spectra, decoder)
 
 
 def whole_model(folder: Path, dtype: torch.dtype) -> MusicgenMelodyForConditionalGeneration:
@@ -121,9 +127,10 @@ def text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         ) from error
 
 
-def _dtype(folder: Path, device: str, precision: Precision) -> torch.dtype:
-    if precision != "auto":
-        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+def _dtype(folder: Path, device: str, wish: Wish) -> torch.dtype:
+    """In which the weights are read: half precision where it suffices, and saves memory."""
+    if wish in ("float32", "bfloat16"):
+        return torch.bfloat16 if wish == "bfloat16" else torch.float32
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     fast = (
         torch.cuda.is_bf16_supported(including_emulation=False)
@@ -131,6 +138,19 @@ def _dtype(folder: Path, device: str, precision: Precision) -> torch.dtype:
         else torch.cpu._is_avx512_bf16_supported()
     )
     return torch.bfloat16 if size >= LARGE and fast else torch.float32
+
+
+def _precision(network: MusicgenMelodyForCausalLM, wish: Wish) -> Precision:
+    """Of the decoder's weights."""
+    on_cpu, takes = network.device.type == "cpu", int8_fits(network)
+    if wish == "int8" and not (on_cpu and takes):
+        raise BadRequest(
+            "int8 is for processors and for widths that are multiples of "
+            f"{WHOLE}; choose 'float32' or 'bfloat16' for this model and device."
+        )
+    if wish == "int8" or (wish == "auto" and on_cpu and takes and int8_pays()):
+        return "int8"
+    return "bfloat16" if network.dtype == torch.bfloat16 else "float32"
 
 
 def _check_codec(model: MusicgenMelodyForConditionalGeneration, folder: Path) -> None:

@@ -1,20 +1,20 @@
-"""Sampling MusicGen's tokens step by step: delays between codebooks, guidance, cancelling.
+"""Tokens step by step: delays between codebooks, guidance, going on from a past.
 
-The library's `generate` mixes guidance over text and melody into one number, cannot hold a
-negative text, draws from the global random state and gives nothing before the end. This loop runs
-the same decoder with the same delays; its greedy tokens equal the library's (see the tests).
+The library's `generate` mixes guidance over text and melody into one number, cannot hold a negative
+text, draws from the global random state and gives nothing before the end. The greedy tokens of this
+loop equal the library's (see the tests).
 """
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from transformers import Cache, MusicgenMelodyForCausalLM
 
-from voice2music.engines.musicgen.cache import roomy_cache
-from voice2music.errors import CorruptCheckpoint
+from voice2music.engines.musicgen.decoder import Decoder, Past
+from voice2music.engines.musicgen.drawing import Sampling, drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,22 +30,20 @@ class Branch:
     weight: float
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn. `top_k` 1 is greedy."""
+def guided(
+    both: Tensor, worded: Tensor, neither: Tensor, *, words: float, voice: float
+) -> tuple[Branch, ...]:
+    """Classifier-free guidance with a strength each for words and voice.
 
-    top_k: int = 250
-    temperature: float = 1.0
+    neither + words * (worded - neither) + voice * (both - worded)
 
+    Equal strengths need no run with words alone, a strength of 1 or 0 spares another.
 
-def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> tuple[Branch, ...]:
-    """Classifier-free guidance: unconditional + scale * (conditional - unconditional).
-
-    At scale 1 the unconditional run has no part and is left out.
+    Args:
+        both, worded, neither: prefixes with words and voice, words only, none of them.
     """
-    if scale == 1:
-        return (Branch(conditional, 1.0),)
-    return (Branch(conditional, scale), Branch(unconditional, 1.0 - scale))
+    weights = ((both, voice), (worded, words - voice), (neither, 1.0 - words))
+    return tuple(Branch(prefix, weight) for prefix, weight in weights if abs(weight) > 1e-6)
 
 
 def codebook_delays(codebooks: int, channels: int) -> tuple[int, ...]:
@@ -53,92 +51,108 @@ def codebook_delays(codebooks: int, channels: int) -> tuple[int, ...]:
     return tuple(book // channels for book in range(codebooks))
 
 
-def sample_tokens(
-    decoder: MusicgenMelodyForCausalLM,
-    branches: tuple[Branch, ...],
-    codes: Tensor,
-    known: int,
-    sampling: Sampling,
-    generator: torch.Generator,
-) -> Iterator[int]:
-    """Fill `codes[:, known:]` in place, one step of the decoder at a time.
-
-    Args:
-        decoder: in evaluation mode.
-        branches: conditions; all prefixes of the same shape.
-        codes: int64, shape (codebooks, frames); the first `known` frames are the past to go on
-            from. Tokens are drawn on the generator's device.
-        known: frames that are given, 0 to begin from nothing.
-    Yields:
-        After every step, the number of frames that are complete. There are
-        `frames - known + max delay` steps.
-    Raises:
-        CorruptCheckpoint: the weights give numbers that are not finite.
-    """
-    delays = codebook_delays(codes.shape[0], decoder.config.audio_channels)
-    frames, latest = codes.shape[1], max(delays)
-    prefixes: Tensor | None = torch.stack([branch.prefix for branch in branches])
-    positions = len(branches[0].prefix) + frames + latest
-    cache = roomy_cache(decoder.config.num_hidden_layers, positions)
-    weights = torch.tensor([branch.weight for branch in branches], device=decoder.device)
-    columns = _columns(codes, delays, range(known + 1), decoder.config.pad_token_id)
-    for step in range(known, frames + latest):
-        logits = _logits(decoder, columns, prefixes, weights, cache)
-        drawn = _draw(logits, sampling, generator)
-        for book, delay in enumerate(delays):
-            if known <= step - delay < frames:
-                codes[book, step - delay] = drawn[book]
-        columns = _columns(codes, delays, range(step + 1, step + 2), decoder.config.pad_token_id)
-        prefixes = None  # it is in the cache now
-        yield max(known, step - latest + 1)
-
-
-def _columns(codes: Tensor, delays: tuple[int, ...], steps: range, pad: int) -> Tensor:
-    """The decoder's input at `steps`, shape (codebooks, steps): delayed codes, else padding.
+def column_of(codes: NDArray[np.int64], delays: tuple[int, ...], step: int, pad: int) -> list[int]:
+    """The decoder's input at `step`, one token per codebook: delayed codes, else padding.
 
     Column 0 is the start; column s holds frame s - 1 - delay of each codebook.
     """
-    columns = torch.full((codes.shape[0], len(steps)), pad, dtype=torch.long)
-    for book, delay in enumerate(delays):
-        for at, step in enumerate(steps):
-            if 0 <= step - 1 - delay < codes.shape[1]:
-                columns[book, at] = codes[book, step - 1 - delay]
-    return columns
+    frames = [step - 1 - delay for delay in delays]
+    known = codes.shape[1]
+    return [
+        int(codes[book, frame]) if 0 <= frame < known else pad for book, frame in enumerate(frames)
+    ]
 
 
-@torch.inference_mode()
-def _logits(
-    decoder: MusicgenMelodyForCausalLM,
-    columns: Tensor,
-    prefixes: Tensor | None,
-    weights: Tensor,
-    cache: Cache,
-) -> Tensor:
-    """Guided logits of the next token, float32, shape (codebooks, vocabulary)."""
-    state = random.getstate()  # the decoder draws from Python's generator for its LayerDrop
-    try:
-        hidden = decoder.model(
-            input_ids=columns.to(decoder.device).repeat(len(weights), 1),
-            encoder_hidden_states=prefixes,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-    finally:
-        random.setstate(state)
-    logits = torch.stack([head(hidden) for head in decoder.lm_heads], dim=1).float()  # (B, K, V)
-    return (weights[:, None, None] * logits).sum(dim=0)
+class Passage:
+    """A stretch of music that is being written, one step of the decoder at a time.
+
+    `begin`, then `draw` until `done`; between them someone calls `Decoder.advance` with `past` and
+    `column`, perhaps with those of other passages.
+
+    Args:
+        decoder: whose codebooks and padding these are.
+        branches: conditions; all prefixes of the same shape.
+        codes: int64, shape (codebooks, frames), written in place; the first `known` frames are the
+            past to go on from.
+        known: frames that are given, 0 to begin from nothing.
+        sampling, generator: of the draws, on the processor.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        branches: tuple[Branch, ...],
+        codes: Tensor,
+        known: int,
+        sampling: Sampling,
+        generator: torch.Generator,
+    ) -> None:
+        self._decoder, self._branches = decoder, branches
+        self._codes, self._known = codes.numpy(), known
+        self._sampling, self._generator = sampling, generator
+        self._delays = codebook_delays(len(codes), decoder.channels)
+        self._frames, self._latest = codes.shape[1], max(self._delays)
+        weights = torch.tensor([branch.weight for branch in branches], device=decoder.device)
+        self._weights = weights[:, None, None]
+        self._step = known
+        self.past: Past | None = None
+
+    @property
+    def steps(self) -> int:
+        """Of the decoder, from first to last."""
+        return self._frames - self._known + self._latest
+
+    @property
+    def taken(self) -> int:
+        """Steps so far."""
+        return self._step - self._known
+
+    @property
+    def done(self) -> bool:
+        """Whether all frames are written."""
+        return self.taken == self.steps
+
+    @property
+    def column(self) -> list[int]:
+        """The decoder's input of the coming step, one token per codebook."""
+        return self._column(self._step)
+
+    def complete(self, taken: int) -> int:
+        """Frames all of whose codebooks are written after so many steps."""
+        return self._known + max(0, taken - self._latest)
+
+    def begin(self) -> Tensor:
+        """Read conditions and past; the branches' logits for the first `draw`."""
+        columns = torch.tensor([self._column(step) for step in range(self._known + 1)]).T
+        prefixes = torch.stack([branch.prefix for branch in self._branches])
+        self.past, logits = self._decoder.begin(prefixes, columns, self.steps - 1)
+        return logits
+
+    @torch.inference_mode()
+    def draw(self, logits: Tensor) -> None:
+        """Write the tokens of one step.
+
+        Args:
+            logits: of each branch, shape (branches, codebooks, vocabulary).
+        Raises:
+            CorruptCheckpoint: they are not finite.
+        """
+        mixed = (self._weights * logits).sum(dim=0).to(self._generator.device)
+        tokens = drawn(mixed, self._sampling, self._generator)
+        for book, delay in enumerate(self._delays):
+            if self._known <= self._step - delay < self._frames:
+                self._codes[book, self._step - delay] = tokens[book]
+        self._step += 1
+
+    def _column(self, step: int) -> list[int]:
+        return column_of(self._codes, self._delays, step, self._decoder.pad)
 
 
-@torch.inference_mode()
-def _draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> list[int]:
-    """One token per codebook out of the `top_k` most likely."""
-    logits = logits.to(generator.device)
-    if not torch.isfinite(logits).all():
-        raise CorruptCheckpoint(
-            "The model gave numbers that are not finite, so its files are damaged or do not fit "
-            "this precision. Run 'voice2music models check' on it."
-        )
-    best, token = (logits / sampling.temperature).topk(min(sampling.top_k, logits.shape[-1]))
-    choice = torch.multinomial(best.softmax(dim=-1), 1, generator=generator)
-    drawn: list[int] = token.gather(-1, choice)[:, 0].tolist()
-    return drawn
+def written(decoder: Decoder, passage: Passage) -> Iterator[int]:
+    """Write a passage by itself; yields the steps taken, after every step."""
+    passage.draw(passage.begin())
+    yield passage.taken
+    while not passage.done:
+        assert passage.past is not None
+        passage.draw(*decoder.advance([passage.past], torch.tensor([passage.column])))
+        yield passage.taken

@@ -1,0 +1,139 @@
+"""Requests decode in company: one step of the decoder serves all that are being written.
+
+Reading the weights is most of a step, and they are read once for all. A request may join at any
+step and leave at any step: each keeps its own past, so none waits for another to end, and lengths,
+guidance and windows may differ.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from voice2music.engines.musicgen.decoder import Decoder
+from voice2music.engines.musicgen.loop import Passage
+
+SEATS: Final = 16  # passages at once; more wait until one is done, which bounds memory
+
+
+class Company:
+    """A thread that steps whatever is to be written; it ends when nothing is.
+
+    Args:
+        decoder: of all passages.
+        seats: how many are written at once.
+    """
+
+    def __init__(self, decoder: Decoder, seats: int = SEATS) -> None:
+        self._decoder, self._room = decoder, seats
+        self._lock = threading.Lock()
+        self._waiting: list[_Seat] = []
+        self._at_work = False
+
+    def written(self, passage: Passage) -> Iterator[int]:
+        """Write a passage; yields the steps taken, now and then, all of them at the end.
+
+        Leaving early frees the seat within one step.
+
+        Raises:
+            CorruptCheckpoint: its numbers are not finite.
+        """
+        seat = _Seat(passage)
+        self._admit(seat)
+        try:
+            yield from seat.heard()
+        finally:
+            seat.left = True
+
+    def _admit(self, seat: "_Seat") -> None:
+        with self._lock:
+            self._waiting.append(seat)
+            if self._at_work:
+                return
+            self._at_work = True
+        threading.Thread(target=self._work, name="musicgen-decoder", daemon=True).start()
+
+    def _work(self) -> None:
+        seated: list[_Seat] = []
+        while self._at_work:
+            going = [seat for seat in seated if not seat.over]
+            fresh = self._joining(len(going))
+            for seat in fresh:
+                seat.begin()
+            self._step(going)
+            seated = going + fresh
+
+    def _joining(self, going: int) -> list["_Seat"]:
+        """Who takes a free seat now; when there is nobody at all, the thread is over."""
+        with self._lock:
+            self._waiting = [seat for seat in self._waiting if not seat.left]
+            free = self._room - going
+            joining, self._waiting = self._waiting[:free], self._waiting[free:]
+            self._at_work = bool(going or joining)
+        return joining
+
+    def _step(self, seats: list["_Seat"]) -> None:
+        """One step for all of them."""
+        if not seats:
+            return
+        pasts = [seat.passage.past for seat in seats if seat.passage.past is not None]
+        columns = torch.tensor([seat.passage.column for seat in seats])
+        try:
+            logits = self._decoder.advance(pasts, columns)
+        except BaseException as error:  # handed over whole and raised by those who wait
+            for seat in seats:
+                seat.fail(error)
+            return
+        for seat, own in zip(seats, logits, strict=True):
+            seat.draw(own)
+
+
+class _Seat:
+    """One passage and whoever waits for it."""
+
+    def __init__(self, passage: Passage) -> None:
+        self.passage = passage
+        self.left = False
+        self._failed = False
+        self._news: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to do for it."""
+        return self.left or self._failed or self.passage.done
+
+    def begin(self) -> None:
+        """The first step."""
+        try:
+            self.draw(self.passage.begin())
+        except BaseException as error:
+            self.fail(error)
+
+    def draw(self, logits: Tensor) -> None:
+        """Write one step's tokens and tell."""
+        try:
+            self.passage.draw(logits)
+        except BaseException as error:
+            self.fail(error)
+        else:
+            self._news.put(self.passage.taken)
+
+    def fail(self, error: BaseException) -> None:
+        """End it with an error."""
+        self._failed = True
+        self._news.put(error)
+
+    def heard(self) -> Iterator[int]:
+        """The steps taken, the latest news only, until the end."""
+        taken = 0
+        while taken < self.passage.steps:
+            news = self._news.get()
+            while not isinstance(news, BaseException) and not self._news.empty():
+                news = self._news.get()
+            if isinstance(news, BaseException):
+                raise news
+            taken = news
+            yield taken
