@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from voice2music.engines.audioldm.reading import own_model
-from voice2music.engines.phases import QUIET, ROUNDS, phased
+from voice2music.engines.phases import CHUNK, QUIET, ROUNDS, phased_in_chunks
 from voice2music.engines.spectrogram import MelSettings, mel_filters_of
 
 FOLDER = "inverter"  # inside `vocoder/`
@@ -57,6 +57,11 @@ class MelInverter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.out = nn.Conv1d(channels, n_fft // 2 + 1, 1)
         nn.init.zeros_(self.out.weight)
 
+    @property
+    def reach(self) -> int:
+        """Frames to either side that a frame of magnitudes depends on."""
+        return int(self.config.kernel // 2 * (1 + sum(self.config.dilations)))
+
     def forward(self, mel: Tensor) -> Tensor:
         """Log-mel (B, frames, bins) to log magnitudes, never below `QUIET`, (B, frames, n)."""
         plain = (mel.float().exp() @ self.plain + QUIET).log()
@@ -86,18 +91,26 @@ def inverted(
     mel: Tensor,
     go_on: Callable[[float], None] = lambda share: None,
     rounds: int = ROUNDS,
+    chunk: int = CHUNK,
 ) -> Tensor:
-    """Samples of a log-mel spectrogram.
+    """Samples of a log-mel spectrogram, in chunks, so that memory does not grow with length.
 
     Args:
         mel: natural log, shape (frames, bins).
         go_on: called with the share done before each round; may raise `Cancelled`.
         rounds: of phases.
+        chunk: frames at a time, beside the margins that make it the same as in one piece.
     Returns:
         Shape (frames * hop,), within ±1.
     """
     heard = torch.cat([mel, mel[-1:]])  # one frame is centred on the very end
-    samples = phased(inverter.magnitudes(heard[None])[0].T, inverter.settings, go_on, rounds)
+
+    def magnitudes(first: int, last: int) -> Tensor:
+        begin = max(0, first - inverter.reach)
+        made = inverter.magnitudes(heard[None, begin : last + inverter.reach])[0]
+        return made[first - begin : last - begin]
+
+    samples = phased_in_chunks(magnitudes, len(heard), inverter.settings, go_on, rounds, chunk)
     return samples.clamp(-1, 1)
 
 
