@@ -72,7 +72,7 @@ def phased_in_chunks(
         end = min(start + chunk, count - 1)
         first, last = max(0, start - margin), min(count, end + margin + 1)
         wanted = magnitudes(first, last).float().contiguous()
-        phases = _first_phases(wanted, settings, phase)
+        phases = first_phases(wanted, settings, phase)
         phase = phases[max(0, end - margin) - first - 1]  # before the next chunk's first frame
         samples = _rounds(wanted, phases, settings, round_go_on, rounds)
         out.append(samples[(start - first) * settings.hop : (end - first) * settings.hop])
@@ -94,7 +94,7 @@ def _rounds(
         go_on(i / rounds)
         now = frames.spectrum(frames.samples(spectrum))
         spectrum = torch.sub(now, before, alpha=MOMENTUM / (1 + MOMENTUM), out=spectrum)
-        _brought_to(spectrum, wanted)
+        brought_to(spectrum, wanted)
         before = now
     return frames.samples(spectrum)
 
@@ -125,18 +125,23 @@ class _Frames:
         return self._added(parts).mul_(self._weight)
 
     def _added(self, parts: Tensor) -> Tensor:
-        """Frames, laid over one another at every hop; from the middle of the first one on."""
-        count, hops = len(parts), math.ceil(self._size / self._hop)
-        whole = functional.pad(parts, (0, hops * self._hop - self._size))
-        whole = whole.reshape(count, hops, self._hop)
-        out = parts.new_zeros(count + hops - 1, self._hop)
-        for i in range(hops):
-            out[i : i + count] += whole[:, i]
+        """From the middle of the first frame to that of the last."""
         first = self._size // 2
-        return out.flatten()[first : first + (count - 1) * self._hop]
+        return laid_over(parts, self._hop)[first : first + (len(parts) - 1) * self._hop]
 
 
-def _brought_to(spectrum: Tensor, wanted: Tensor) -> None:
+def laid_over(parts: Tensor, hop: int) -> Tensor:
+    """Frames (frames, size) added up where they overlap, shape ((frames - 1) * hop + size,)."""
+    count, size = parts.shape
+    hops = math.ceil(size / hop)
+    whole = functional.pad(parts, (0, hops * hop - size)).reshape(count, hops, hop)
+    out = parts.new_zeros(count + hops - 1, hop)
+    for i in range(hops):
+        out[i : i + count] += whole[:, i]
+    return out.flatten()[: (count - 1) * hop + size]
+
+
+def brought_to(spectrum: Tensor, wanted: Tensor) -> None:
     """Give a spectrum these magnitudes, in place; with real numbers, as complex ones are slow."""
     both = torch.view_as_real(spectrum)
     real, imaginary = both.unbind(dim=-1)
@@ -144,7 +149,7 @@ def _brought_to(spectrum: Tensor, wanted: Tensor) -> None:
     both.mul_(power.add_(1e-24).rsqrt_().mul_(wanted)[..., None])
 
 
-def _first_phases(
+def first_phases(
     magnitudes: Tensor, settings: MelSettings, phase: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Every bin turns with the frequency of the nearest peak; shape (frames, bins).

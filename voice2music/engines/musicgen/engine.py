@@ -39,7 +39,7 @@ from voice2music.request import LONGEST
 
 SHORTEST: Final = 1.0  # seconds
 OVERLAP: Final = 1 / 3  # of a window that the next one hears again (original: 12 of 30 s)
-FIRST_PART, NEXT_PARTS = 2.0, 4.0  # seconds of sound that are given out together
+FIRST_PART, NEXT_PARTS = 1.0, 2.0  # seconds of tokens that are turned into sound together
 USUAL_FAITHFUL: Final = 0.7  # of `Settings`, at which the voice counts as much as the words
 
 ChromaSource = Literal["tracked", "plain"]
@@ -176,16 +176,16 @@ class MusicGen:
         frames = math.ceil(asked.seconds * self.frame_rate)
         words = self._words(asked)
         progress(0.0, "Reading the words and the tune")
-        heard = 0.0
+        ends = iter(piece_ends(frames, self.frame_rate))
+        end = next(ends, None)
         sounder = self._sounder()
         codes = torch.zeros((self._decoder.codebooks, frames), dtype=torch.long)
         for step in self._steps(codes, words, asked, settings, cancelled):
-            wanted = heard + (NEXT_PARTS if heard else FIRST_PART)
             progress(step.share * 0.99, f"{step.complete / self.frame_rate:.0f} s of music made")
-            if step.complete / self.frame_rate >= wanted or step.complete == frames:
-                piece = sounder.push(codes[:, : step.complete], final=step.complete == frames)
+            while end is not None and step.complete >= end:
+                piece = sounder.push(codes[:, :end], final=end == frames)
+                end = next(ends, None)
                 if piece.shape[1]:
-                    heard += piece.shape[1] / self.rate
                     yield Part(Clip(np.clip(piece, -1.0, 1.0), self.rate))
         progress(1.0, "Done")
         whole = self._whole(sounder.whole(), asked.seconds)
@@ -352,6 +352,15 @@ def window_starts(frames: int, window: int, overlap: int) -> tuple[Window, ...]:
         start = windows[-1].end - overlap
         windows.append(Window(start, min(frames, start + window), overlap))
     return tuple(windows)
+
+
+def piece_ends(frames: int, frame_rate: float) -> Iterator[int]:
+    """After which frames sound is made: always the same, so that it is the same sound."""
+    end = round(FIRST_PART * frame_rate)
+    while end < frames:
+        yield end
+        end += round(NEXT_PARTS * frame_rate)
+    yield frames
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Sound of tokens by their magnitudes (see `spectra`), piece by piece and as a whole."""
+"""Sound of tokens by their magnitudes (see `spectra`), block by block."""
 
 import numpy as np
 import torch
@@ -7,16 +7,19 @@ from torch import Tensor
 from transformers import EncodecModel
 
 from voice2music.engines.musicgen.spectra import TokenSpectra
-from voice2music.engines.phases import QUIET, phased
+from voice2music.engines.phases import QUIET
+from voice2music.engines.phases_onward import PhasesOnward
 from voice2music.engines.spectrogram import MelSettings
 
-CONTEXT = 8  # token frames that a spectrum depends on, to either side
-LEAD = 6  # token frames before a piece in which its phases settle
-FADE = 0.03  # seconds in which a piece takes over from the one before
+# In token frames. Blocks lie on a grid of their own, so the sound does not depend on how its tokens
+# come; the first is short, so that something is heard soon.
+FIRST, BLOCK = 12, 32
+AHEAD = 3  # what is known of the music after a block when its phases are found
+CONTEXT = 8  # that a spectrum depends on, to either side
 
 
 class PieceSounder:
-    """Turns codes into sound as they come, and once more at the end: then without seams.
+    """Turns codes into sound as they come: the same samples as all at once.
 
     Args:
         spectra: what the codec's latents sound like.
@@ -25,15 +28,19 @@ class PieceSounder:
 
     def __init__(self, spectra: TokenSpectra, codec: EncodecModel) -> None:
         self._spectra, self._codec = spectra, codec
-        self._hop: int = codec.config.hop_length
-        self._settings = MelSettings(
+        self._step = spectra.config.step
+        settings = MelSettings(
             rate=codec.config.sampling_rate,
-            hop=self._hop // spectra.config.step,
+            hop=codec.config.hop_length // self._step,
             n_fft=2 * (spectra.config.bins - 1),
         )
+        self._phases = PhasesOnward(settings)
         self._heard = 0  # frames already given out
-        self._next: Tensor | None = None  # what followed the last piece, as it was heard then
-        self._codes: Tensor | None = None
+        self._given: list[NDArray[np.float32]] = [np.zeros((1, 0), np.float32)]
+
+    def whole(self) -> NDArray[np.float32]:
+        """All that was given out, shape (1, samples)."""
+        return np.concatenate(self._given, axis=1)
 
     @torch.inference_mode()
     def push(self, codes: Tensor, final: bool = False) -> NDArray[np.float32]:
@@ -45,40 +52,33 @@ class PieceSounder:
         Returns:
             float32, shape (1, samples); a whole number of frames, perhaps none.
         """
-        frames = codes.shape[1]
-        self._codes = codes
-        end = frames if final else max(self._heard, frames - CONTEXT)
-        if end <= self._heard:
-            return np.zeros((1, 0), np.float32)
-        first, last = max(0, self._heard - LEAD), min(frames, end + LEAD)
-        sound = self._sounded(codes, first, last)
-        piece = sound[(self._heard - first) * self._hop : (end - first) * self._hop]
-        piece = self._joined(piece)
-        self._next = sound[(end - first) * self._hop :]
+        frames, before = codes.shape[1], len(self._given)
+        while self._heard < frames:
+            end = self._heard + (BLOCK if self._heard else FIRST)
+            if not final and end + AHEAD + CONTEXT > frames:
+                break
+            self._given.append(self._sounded(codes, min(end, frames)))
+        fresh = self._given[before:]
+        return np.concatenate(fresh, axis=1) if fresh else np.zeros((1, 0), np.float32)
+
+    def _sounded(self, codes: Tensor, end: int) -> NDArray[np.float32]:
+        """Samples from what was heard to token frame `end`."""
+        step, begun = self._step, self._phases.behind if self._heard else 0
+        first = self._heard * step - begun
+        magnitudes = self._magnitudes(codes, first, end + AHEAD)
+        samples = self._phases.block(magnitudes, begun, (end - self._heard) * step)
         self._heard = end
-        return piece.cpu().numpy()[None]
+        return samples.cpu().numpy()[None]
 
-    @torch.inference_mode()
-    def whole(self) -> NDArray[np.float32]:
-        """All codes that were pushed, in one go, shape (1, samples)."""
-        assert self._codes is not None
-        return self._sounded(self._codes, 0, self._codes.shape[1]).cpu().numpy()[None]
+    def _magnitudes(self, codes: Tensor, first: int, end: int) -> Tensor:
+        """From spectrum `first` to token frame `end` and one more, which is centred on it.
 
-    def _sounded(self, codes: Tensor, first: int, last: int) -> Tensor:
-        """Samples of token frames `first` to `last`."""
-        step = self._spectra.config.step
-        start, stop = max(0, first - CONTEXT), min(codes.shape[1], last + CONTEXT)
-        latents = self._codec.quantizer.decode(codes[:, None, start:stop].to(self._codec.device))
-        logs = self._spectra(latents.float())[0, (first - start) * step : (last - start) * step]
-        magnitudes = (logs.exp() - QUIET).clamp(min=0)
-        # One more spectrum is centred on the very end.
-        return phased(torch.cat([magnitudes, magnitudes[-1:]]).T, self._settings)
-
-    def _joined(self, piece: Tensor) -> Tensor:
-        """The piece, faded in over what the one before had expected here."""
-        if self._next is None:
-            return piece
-        count = min(round(FADE * self._settings.rate), len(piece), len(self._next))
-        rise = torch.linspace(0, 1, count, device=piece.device)
-        start = rise * piece[:count] + (1 - rise) * self._next[:count]
-        return torch.cat([start, piece[count:]])
+        After the very end, the end is held. Shape (spectra, bins).
+        """
+        start = max(0, first // self._step - CONTEXT)
+        known = codes[:, None, start : end + CONTEXT].to(self._codec.device)
+        logs = self._spectra(self._codec.quantizer.decode(known).float())[0]
+        at = torch.arange(first, end * self._step + 1) - start * self._step
+        at = at.clamp(max=len(logs) - 1)
+        magnitudes: Tensor = (logs[at].exp() - QUIET).clamp(min=0)
+        return magnitudes
