@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import pyloudnorm
 import soxr
 from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
@@ -24,6 +23,8 @@ def integrated_loudness(clip: Clip) -> float:
     A clip shorter than one gating block is repeated until it fills one.
     Source: ITU-R BS.1770-4, by pyloudnorm.
     """
+    import pyloudnorm  # here: it brings scipy.signal, see `onsets.onset_strength`
+
     samples = clip.samples.T.astype(np.float64)
     needed = int(np.ceil(GATE_BLOCK * clip.rate)) + 1
     if len(samples) < needed:

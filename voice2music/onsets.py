@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
-from scipy.signal import stft
 
 from voice2music.clip import Clip
 
@@ -21,6 +20,8 @@ def onset_strength(clip: Clip) -> NDArray[np.float32]:
     so that vibrato does not look like an onset.
     Source: Boeck and Widmer 2013 (SuperFlux).
     """
+    from scipy.signal import stft  # here, as it takes half a second of the page's start
+
     hop = round(HOP * RATE)
     samples = clip.mono().resampled(RATE).samples[0]
     _, _, spectrum = stft(samples, RATE, nperseg=WINDOW, noverlap=WINDOW - hop, padded=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
-from scipy.signal import butter, sosfilt
 
 from voice2music.clip import Clip
 from voice2music.pitch import HOP, Pitch, frame_level
@@ -83,6 +82,8 @@ def signal_to_noise(clip: Clip, pitch: Pitch, spectrum: Spectra) -> float:
 
     The noise is heard in the pauses; where there are none, half way between the harmonics.
     """
+    from scipy.signal import butter, sosfilt  # here: see `onsets.onset_strength`
+
     if not pitch.voiced.any():
         return 0.0
     filtered = sosfilt(

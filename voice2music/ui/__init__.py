@@ -6,6 +6,7 @@ from pathlib import Path
 
 from voice2music.clip import Limits
 from voice2music.errors import MissingPackage
+from voice2music.garbage import garbage_later
 
 
 def launch(
@@ -39,7 +40,8 @@ def launch(
         # it is imported.
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "gradio")
         try:
-            from voice2music.ui import serving
+            with garbage_later():
+                from voice2music.ui import serving
         except ModuleNotFoundError as error:
             raise MissingPackage(
                 f"The page needs the package '{error.name}'. Run 'pip install voice2music[page]'."

@@ -13,6 +13,7 @@ from gradio import http_server
 
 from voice2music.clip import Limits
 from voice2music.errors import BadRequest, VoiceToMusicError
+from voice2music.garbage import garbage_later
 from voice2music.request import Request
 from voice2music.ui import page, theme
 from voice2music.ui.backend import Backend, installed
@@ -35,15 +36,16 @@ def serve(
     """Serve until interrupted, with the visitors' files in `root`."""
     where = _on_the_network(address) if address.phone else _plain(address)
     signal.signal(signal.SIGTERM, _leave)
-    backend = installed()
-    blocks = page.build(backend, root, limits, jobs)
-    blocks.queue(max_size=page.WAITING_EVENTS).launch(
-        **where,
-        **options(root, limits),
-        mcp_server=mcp,
-        inbrowser=open_page,
-        prevent_thread_lock=True,
-    )
+    with garbage_later():
+        backend = installed()
+        blocks = page.build(backend, root, limits, jobs)
+        blocks.queue(max_size=page.WAITING_EVENTS).launch(
+            **where,
+            **options(root, limits),
+            mcp_server=mcp,
+            inbrowser=open_page,
+            prevent_thread_lock=True,
+        )
     # Not before, as Gradio gives its server five seconds to start.
     threading.Thread(target=warm_up, args=(backend,), daemon=True).start()
     blocks.block_thread()
