@@ -306,6 +306,9 @@ def serve(
     jobs: Annotated[int, typer.Option(min=1, help="Jobs at once; the others queue.")] = 1,
     max_megabytes: Annotated[int, typer.Option(min=1, help="Largest upload.")] = 100,
     max_minutes: Annotated[float, typer.Option(min=0.1, help="Longest recording.")] = 10,
+    idle_minutes: Annotated[
+        float, typer.Option(min=0, help="Models leave memory after so long without work; 0: never.")
+    ] = 30,
 ) -> None:
     """Open the page (and the REST API behind it)."""
     from voice2music.clip import Limits
@@ -321,6 +324,7 @@ def serve(
             open_page=open_page,
             jobs=jobs,
             limits=limits,
+            idle_minutes=idle_minutes,
         )
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from voice2music import finish, score
@@ -114,7 +115,8 @@ def takes(
     if voice is not None:
         job = hear(request, voice, cancelled)
         yield job
-    work = _Work(request, job, out, name, load or load_engine, cancelled)
+    load = load or partial(load_engine, cancelled=cancelled)
+    work = _Work(request, job, out, name, load, cancelled)
     # Chords that cannot be read are found before the first engine works.
     conditioning(request, request.engines[0], work.tune, None, None)
     yield from work.run()

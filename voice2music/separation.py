@@ -145,6 +145,11 @@ def _folder(model: Model) -> Path | None:
     return next(listed.folder for listed in list_checkpoints() if listed.name == model)
 
 
+def release() -> None:
+    """Forget the loaded model, so that its memory is free once nothing works with it."""
+    _loaded.cache_clear()
+
+
 def _wheel(package: str, folder: str) -> Path | None:
     """A folder of an installed package, which is not imported: its code needs an older torch."""
     try:

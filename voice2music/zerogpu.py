@@ -65,20 +65,23 @@ def load_engine(column: str, request: Request) -> Engine:
     The engine is built here, before the fork, so that its weights are read once.
     """
     engine = load_here(column, request)
-    return engine if column == "band" else Lent(column, request, engine.describe())
+    return engine if column == "band" else Lent(column, request, engine)
 
 
 class Lent:
-    """An engine whose `generate` runs in the process that has the card."""
+    """An engine whose `generate` runs in the process that has the card.
 
-    def __init__(self, column: str, request: Request, description: Description) -> None:
+    It holds the engine here, so that the fork finds it even where engines were released meanwhile.
+    """
+
+    def __init__(self, column: str, request: Request, engine: Engine) -> None:
         self._column = column
         self._request = request
-        self._description = description
+        self._engine = engine
 
     def describe(self) -> Description:
         """See `Engine.describe`."""
-        return self._description
+        return self._engine.describe()
 
     def generate(
         self,

@@ -18,6 +18,7 @@ def launch(
     open_page: bool = False,
     jobs: int = 1,
     limits: Limits | None = None,
+    idle_minutes: float = 30.0,
 ) -> None:
     """Open the page and serve it until interrupted; the visitors' files are gone afterwards.
 
@@ -30,6 +31,8 @@ def launch(
         open_page: open a browser on it.
         jobs: jobs of the models at once; the others queue.
         limits: of uploaded files.
+        idle_minutes: the models leave memory after so long without work, and the next job loads
+            them again; 0 keeps them for ever.
     Raises:
         MissingPackage: the page's extra is not installed.
         BadRequest: the port is not free.
@@ -47,4 +50,6 @@ def launch(
                 f"The page needs the package '{error.name}'. Run 'pip install voice2music[page]'."
             ) from error
         address = serving.Address(host, port, phone)
-        serving.serve(address, Path(folder), mcp, open_page, jobs, limits or Limits())
+        serving.serve(
+            address, Path(folder), mcp, open_page, jobs, limits or Limits(), 60 * idle_minutes
+        )

@@ -1,5 +1,6 @@
 """Serving the page: where, how safely, and what is cleaned up afterwards."""
 
+import gc
 import logging
 import signal
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 from gradio import http_server
 
 from voice2music.clip import Limits
+from voice2music.engines.loading import load_engine, release_when_idle
 from voice2music.errors import BadRequest, VoiceToMusicError
 from voice2music.garbage import garbage_later
 from voice2music.request import Request
@@ -31,9 +33,19 @@ class Address:
 
 
 def serve(
-    address: Address, root: Path, mcp: bool, open_page: bool, jobs: int, limits: Limits
+    address: Address,
+    root: Path,
+    mcp: bool,
+    open_page: bool,
+    jobs: int,
+    limits: Limits,
+    idle: float = 0.0,
 ) -> None:
-    """Serve until interrupted, with the visitors' files in `root`."""
+    """Serve until interrupted, with the visitors' files in `root`.
+
+    The engines are loaded behind the page and leave memory after `idle` seconds without work (0:
+    never); a job that comes before or after waits for them.
+    """
     where = _on_the_network(address) if address.phone else _plain(address)
     signal.signal(signal.SIGTERM, _leave)
     with garbage_later():
@@ -46,8 +58,11 @@ def serve(
             inbrowser=open_page,
             prevent_thread_lock=True,
         )
+    gc.freeze()  # nobody has come yet: all there is stays, and need not be looked at again
     # Not before, as Gradio gives its server five seconds to start.
     threading.Thread(target=warm_up, args=(backend,), daemon=True).start()
+    if idle:
+        release_when_idle(idle)
     blocks.block_thread()
 
 
@@ -58,15 +73,16 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def warm_up(backend: Backend) -> None:
     """Load what the first visitor would wait for: the ears, the band, the models that are here."""
-    from voice2music.engines.loading import load_engine
-
-    for path in list(backend.examples.values())[:1]:
-        backend.analyse(backend.read(path, Limits()), None)
-    for column in ("band", "musicgen", "audioldm"):
-        try:
-            load_engine(column, Request())
-        except VoiceToMusicError as error:
-            log.info("%s is not loaded: %s", column, error)
+    with garbage_later():
+        for path in list(backend.examples.values())[:1]:
+            backend.analyse(backend.read(path, Limits()), None)
+        log.info("the ears are ready")
+        for column in ("band", "musicgen", "audioldm"):
+            try:
+                load_engine(column, Request())
+            except VoiceToMusicError as error:
+                log.info("%s is not loaded: %s", column, error)
+    log.info("the engines are ready")
 
 
 def options(root: Path, limits: Limits) -> dict[str, Any]:
