@@ -382,6 +382,23 @@ def test_an_engine_without_weights_says_so_in_its_own_column(sing, visit, tmp_pa
     assert by_name["musicgen"]["takes"]
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_visitor_who_is_quicker_than_the_models_is_told(sing, visit, tmp_path, language):
+    """The band is there at once and says nothing of a model."""
+    here = {"band", "audioldm"}
+    backend = replace(fake_backend(tmp_path), loaded=lambda column, request: column in here)
+    listen, words = Listen(backend, jobs=1), words_in(language)
+    visit.language = language
+    told: dict[str, set[str]] = {}
+    for view in listen.make(with_voice(sing, visit), Choice()):
+        for slot in view["slots"]:
+            if slot["state"] == "working":
+                told.setdefault(slot["slot"], set()).add(slot["words"])
+    assert words("listen.loading") in told["musicgen"]
+    assert words("listen.starting") not in told["musicgen"]
+    assert words("listen.loading") not in told["band"] | told["audioldm"]
+
+
 def test_takes_of_a_column_are_ordered_by_how_they_follow(sing, listen, visit):
     view = last(listen.make(with_voice(sing, visit), Choice(variations=3)))
     for slot in view["slots"]:

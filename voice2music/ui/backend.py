@@ -49,6 +49,7 @@ class Backend:
         analyse: hear a voice, with the guide beat where one was used.
         correct: snap a voice to its key and grid.
         takes: make music.
+        loaded: whether a column's engine is in memory already.
         genres: name to English title, in the order to show.
         models: the checkpoints, with those that are not here.
         examples: name to file of the built-in hums.
@@ -59,6 +60,7 @@ class Backend:
     analyse: Callable[[Clip, Guide | None], Analysis]
     correct: Callable[[Clip, Analysis], Clip]
     takes: Takes
+    loaded: Callable[[str, Request], bool]
     genres: Callable[[], dict[str, str]]
     models: Callable[[], list[Model]]
     examples: dict[str, Path]
@@ -72,6 +74,7 @@ def installed() -> Backend:
     from voice2music.analysis import analyse
     from voice2music.cleaning import clean
     from voice2music.clip import read
+    from voice2music.engines.loading import is_loaded
 
     takes: Takes = pipeline.takes
     if zerogpu.active():
@@ -83,6 +86,7 @@ def installed() -> Backend:
         analyse=analyse,
         correct=_correct,
         takes=takes,
+        loaded=is_loaded,
         genres=_genres,
         models=_models,
         examples=_examples(),

@@ -136,7 +136,7 @@ def progress_words(slot: Slot, words: Words) -> str:
         return words("listen.waiting", n=slot.place) if slot.place else words("listen.next")
     percent = round(100 * slot.share)
     if slot.share <= 0:
-        return words("listen.starting")
+        return words("listen.loading" if slot.loading else "listen.starting")
     if slot.remaining is None or slot.remaining < 1:
         return words("listen.working", percent=percent)
     if slot.remaining < 90:

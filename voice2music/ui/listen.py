@@ -150,11 +150,12 @@ class Listen:
         """One engine at work in its column."""
         if slot.stop.is_set():
             raise Cancelled("Stopped before it began.")
+        request = replace(job.request, engines=(slot.name,))
+        slot.loading = slot.name != "band" and not self.backend.loaded(slot.name, request)
         slot.state = "working"
         yield True
         visit = job.visit
         source, name = _source(visit, like)
-        request = replace(job.request, engines=(slot.name,))
         heard = None
         for event in self.backend.takes(
             request, source, visit.folder, name=name or "words", cancelled=slot.stop.is_set
@@ -177,6 +178,7 @@ class Listen:
             else:
                 done = event.variation + event.share
                 slot.share = done / request.variations
+                slot.loading = slot.loading and not self.backend.loaded(slot.name, request)
                 slot.remaining = event.remaining
             yield isinstance(event, Take | pipeline.Sound)
 

@@ -103,6 +103,7 @@ class Slot:
         genre: what it plays; model: the checkpoint, "" for the band.
         state: "waiting", "working", "done", "failed" or "stopped".
         place: jobs before this one while it waits.
+        loading: whether its model is not in memory yet.
         share: in [0, 1]; remaining: seconds, None while unknown.
         error: why it failed.
         sounds: files of the stretches that are already there.
@@ -115,6 +116,7 @@ class Slot:
     model: str = ""
     state: str = "waiting"
     place: int = 0
+    loading: bool = False
     share: float = 0.0
     remaining: float | None = None
     error: Exception | None = None
