@@ -1,15 +1,20 @@
 """Engines in memory: built once, waited for, let go."""
 
 import gc
+import sys
 import threading
 import time
+from pathlib import Path
 from weakref import ref
 
 import pytest
+import torch
 from fakes import ToneEngine
+from tiny_audioldm import build_tiny_audioldm
+from tiny_musicgen import build_tiny_musicgen
 
 from voice2music import pipeline
-from voice2music.engines import loading
+from voice2music.engines import audioldm, loading, musicgen
 from voice2music.engines.loading import Engines
 from voice2music.errors import Cancelled, MissingCheckpoint
 from voice2music.request import Request
@@ -177,3 +182,29 @@ def test_it_is_known_which_engine_is_there(monkeypatch):
     loading.load_engine("audioldm", Request(checkpoints={"audioldm": "mini-audioldm"}))
     assert loading.is_loaded("musicgen", request)
     assert not loading.is_loaded("band", request)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's list of mapped files")
+@pytest.mark.parametrize("kind", ["musicgen", "audioldm"])
+def test_weights_in_the_files_own_precision_are_mapped_and_not_copied(tmp_path, kind):
+    """So that they take no memory twice, and several processes share them."""
+    if kind == "musicgen":
+        engine = musicgen.load(build_tiny_musicgen(tmp_path / "tiny"), "cpu", precision="float32")
+        networks = [engine._model.text_encoder, engine._model.decoder]
+    else:
+        engine = audioldm.load(build_tiny_audioldm(tmp_path / "tiny"), "cpu", precision="float32")
+        networks = [engine.parts.unet, engine.parts.vae, engine.parts.text.model]
+    mapped = mapped_files(tmp_path)
+    weights = [weight for network in networks for weight in network.parameters()]
+    inside = [w for w in weights if any(a <= w.data_ptr() < b for a, b in mapped)]
+    assert sum(map(torch.numel, inside)) > 0.95 * sum(map(torch.numel, weights))
+
+
+def mapped_files(folder):
+    """Where files of `folder` lie in this process's memory."""
+    out = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, name = line.split(maxsplit=5)
+        if name.startswith(str(folder)):
+            out.append(tuple(int(end, 16) for end in span.split("-")))
+    return out

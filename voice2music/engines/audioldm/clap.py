@@ -21,7 +21,9 @@ from torch.nn import functional
 from voice2music.clip import Clip
 from voice2music.engines.audioldm.reading import damage_named, transformers_model
 from voice2music.engines.spectrogram import mel_filters
+from voice2music.engines.texts import tensor_bytes, texts_recalled
 from voice2music.errors import CorruptCheckpoint, MissingCheckpoint
+from voice2music.recall import Recall, key_of
 
 if TYPE_CHECKING:
     from transformers import (
@@ -146,6 +148,7 @@ class TextTower:
     tokenizer: "PreTrainedTokenizerBase"
     # It keeps the padding it was last asked for: two jobs at once would get each other's.
     one_reader: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    texts: Recall[Tensor] = field(default_factory=texts_recalled, init=False, repr=False)
 
     @property
     def longest(self) -> int:
@@ -167,6 +170,10 @@ class TextTower:
         read = self.model.text_model(tokens.input_ids, attention_mask=tokens.attention_mask)
         vectors: Tensor = self.model.text_projection(read.pooler_output)
         return functional.normalize(vectors.float(), dim=-1)
+
+    def recalled(self, texts: Sequence[str]) -> Tensor:
+        """`embed`, which remembers the last texts: for a tower whose weights do not change."""
+        return self.texts.get(key_of(*texts), lambda: self.embed(texts), tensor_bytes)
 
     def cuts(self, text: str) -> bool:
         """Whether `text` is longer than the tower reads."""

@@ -61,7 +61,7 @@ def branches(
 
 def _words(parts: Parts, given: Conditioning) -> tuple[Tensor | None, Tensor | None]:
     """CLAP of the words and of what is not wanted; None where there are none."""
-    text, negative = parts.text.embed([given.text, given.negative])
+    text, negative = parts.text.recalled([given.text, given.negative])
     # AudioLDM knows "no words" as the embedding of the empty text.
     apart = parts.layout.clap == "concatenated"
     keep_empty = not apart or parts.layout.empty == "text"

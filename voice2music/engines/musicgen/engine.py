@@ -34,7 +34,9 @@ from voice2music.engines.musicgen.rows import melody_rows, null_rows
 from voice2music.engines.musicgen.sounding import PieceSounder
 from voice2music.engines.musicgen.spectra import TokenSpectra
 from voice2music.engines.plan import plan_of
+from voice2music.engines.texts import tensor_bytes, texts_recalled
 from voice2music.errors import BadRequest, Cancelled, TooLong
+from voice2music.recall import key_of
 from voice2music.request import LONGEST
 
 SHORTEST: Final = 1.0  # seconds
@@ -86,6 +88,7 @@ class MusicGen:
         self._tokenizer = tokenizer
         # It keeps the padding it was last asked for: two jobs at once would get each other's.
         self._one_reader = threading.Lock()
+        self._texts = texts_recalled()
         self._form = form
         self._about = about
         self._chroma = chroma
@@ -276,7 +279,8 @@ class MusicGen:
 
     def _told(self, text: str, length: int) -> Tensor:
         """Text as hidden states; no text is all zero, as the model was trained to have none."""
-        states = self._encoded(text, length)
+        key = key_of(text, length)
+        states = self._texts.get(key, lambda: self._encoded(text, length), tensor_bytes)
         return states if text else torch.zeros_like(states)
 
     @torch.inference_mode()
