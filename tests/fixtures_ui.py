@@ -86,7 +86,9 @@ class Studio:
         self.pause, self.missing = pause, missing
         self.asked: list[Request] = []
 
-    def takes(self, request, voice, out, *, name="take", cancelled=lambda: False, load=None):
+    def takes(
+        self, request, voice, out, *, name="take", cancelled=lambda: False, load=None, hearing=None
+    ):
         """The real function's signature and events."""
         self.asked.append(request)
         yield from self._events(request, voice, Path(out), cancelled)
@@ -188,7 +190,7 @@ def fake_backend(folder: Path, studio: Studio | None = None) -> Backend:
     )
 
 
-def _clean(clip: Clip, separate: Decision, denoise: bool) -> Cleaned:
+def _clean(clip: Clip, separate: Decision, denoise: bool, *, cancelled=None) -> Cleaned:
     if separate == "yes":
         return Cleaned(
             clip.scaled(0.9), "The voice was taken out.", separated=True, model="spleeter"

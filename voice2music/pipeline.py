@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from voice2music import finish, score
-from voice2music.analysis import Analysis, analyse
+from voice2music.analysis import Analysis
 from voice2music.chords import parse_key
-from voice2music.cleaning import clean
 from voice2music.clip import Clip
 from voice2music.conditioning import Tune, as_asked, conditioning, tune_of
 from voice2music.correction import correct
@@ -27,6 +26,7 @@ from voice2music.engines.base import (
 )
 from voice2music.engines.loading import load_engine
 from voice2music.errors import Cancelled, CannotSave, NoMelody, VoiceToMusicError
+from voice2music.hearing import Hearing
 from voice2music.request import Request
 from voice2music.styles import style
 from voice2music.take import Made, Take, save, save_input
@@ -81,6 +81,7 @@ class Failed:
 
 Event = Heard | Working | Sound | Failed | Take
 Load = Callable[[str, Request], Engine]
+DIRECTLY = Hearing()  # which remembers nothing
 
 
 def takes(
@@ -91,6 +92,7 @@ def takes(
     name: str = "take",
     load: Load | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    hearing: Hearing = DIRECTLY,
 ) -> Iterator[Event]:
     """Make every take that `request` asks for; events come as they happen.
 
@@ -104,6 +106,7 @@ def takes(
         name: what the files' names begin with.
         load: engine name and request to engine; the installed engines by default.
         cancelled: asked at every step of every engine.
+        hearing: how the voice is cleaned and heard, for one that remembers it.
     Raises:
         NoMelody: the voice holds no tune (a finding of severity "stop"); its text says why.
         BadRequest, BadChords: an unknown genre, a key or chords that cannot be read.
@@ -113,7 +116,7 @@ def takes(
     _check(request)
     job = None
     if voice is not None:
-        job = hear(request, voice, cancelled)
+        job = hear(request, voice, cancelled, hearing)
         yield job
     load = load or partial(load_engine, cancelled=cancelled)
     work = _Work(request, job, out, name, load, cancelled)
@@ -122,15 +125,20 @@ def takes(
     yield from work.run()
 
 
-def hear(request: Request, voice: Clip, cancelled: Callable[[], bool] = lambda: False) -> Heard:
+def hear(
+    request: Request,
+    voice: Clip,
+    cancelled: Callable[[], bool] = lambda: False,
+    hearing: Hearing = DIRECTLY,
+) -> Heard:
     """The voice cleaned as asked, heard, and corrected if that was asked.
 
     Raises:
         NoMelody: no tune is in it.
         Cancelled: while it was cleaned.
     """
-    cleaned = clean(voice, request.separate, request.denoise, cancelled=cancelled)
-    analysis = analyse(cleaned.clip, request.guide)
+    cleaned = hearing.cleaned(voice, request.separate, request.denoise, cancelled)
+    analysis = hearing.analysed(cleaned.clip, request.guide)
     for finding in analysis.findings:
         if finding.severity == "stop":
             raise NoMelody(finding.text)

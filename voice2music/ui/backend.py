@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 from voice2music.analysis import Analysis
-from voice2music.cleaning import Cleaned
 from voice2music.clip import Clip, Limits
+from voice2music.hearing import Clean, Hearing, Result
 from voice2music.pipeline import Event
-from voice2music.request import Decision, Guide, Request
+from voice2music.recall import Recall
+from voice2music.request import Guide, Request
 
 
 class Takes(Protocol):
@@ -23,6 +24,7 @@ class Takes(Protocol):
         *,
         name: str = "take",
         cancelled: Callable[[], bool] = ...,
+        hearing: Hearing = ...,
     ) -> Iterator[Event]:
         """Make every take that `request` asks for; events come as they happen."""
         ...
@@ -56,7 +58,7 @@ class Backend:
     """
 
     read: Callable[[Path, Limits], Clip]
-    clean: Callable[[Clip, Decision, bool], Cleaned]
+    clean: Clean
     analyse: Callable[[Clip, Guide | None], Analysis]
     correct: Callable[[Clip, Analysis], Clip]
     takes: Takes
@@ -64,6 +66,10 @@ class Backend:
     genres: Callable[[], dict[str, str]]
     models: Callable[[], list[Model]]
     examples: dict[str, Path]
+
+    def hearing(self, memory: Recall[Result]) -> Hearing:
+        """Cleaning and hearing for one visitor, with what is remembered of her voice."""
+        return Hearing(memory, self.clean, self.analyse)
 
 
 def installed() -> Backend:

@@ -158,7 +158,12 @@ class Listen:
         source, name = _source(visit, like)
         heard = None
         for event in self.backend.takes(
-            request, source, visit.folder, name=name or "words", cancelled=slot.stop.is_set
+            request,
+            source,
+            visit.folder,
+            name=name or "words",
+            cancelled=slot.stop.is_set,
+            hearing=self.backend.hearing(visit.memory),
         ):
             if slot.stop.is_set():
                 raise Cancelled("Stopped by the visitor.")

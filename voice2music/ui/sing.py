@@ -120,17 +120,20 @@ class Sing:
 
     def wordless(self, visit: Visit, event: View) -> View:
         """No voice: the music will be made from words alone."""
+        visit.memory.forget()
         visit.voice, visit.wordless = None, True
         return self.view(visit)
 
     def forgotten(self, visit: Visit, event: View) -> View:
         """The voice is removed."""
+        visit.memory.forget()
         visit.voice, visit.wordless = None, False
         return self.view(visit)
 
     # ---- hearing ---------------------------------------------------------------------------
 
     def _take_in(self, visit: Visit, path: Path, title: str, guide: Guide | None) -> Iterator[View]:
+        visit.memory.forget()
         whole = self.backend.read(path, self.limits)
         end = whole.seconds if whole.seconds <= WHOLE else FIRST
         visit.voice = Voice(path.stem, title, whole, guide, 0.0, end, visit.separate, visit.denoise)
@@ -144,10 +147,12 @@ class Sing:
             voice.files["whole"] = write(voice.whole, visit.file(".wav"))
         voice = visit.voice = replace(voice, source=None, analysis=None, cleaned=None, tidy=None)
         yield self.view(visit)
-        cleaned = self.backend.clean(voice.part, voice.separate, voice.denoise)
-        analysis = self.backend.analyse(cleaned.clip, voice.part_guide)
+        hearing = self.backend.hearing(visit.memory)
+        cleaned = hearing.cleaned(voice.part, voice.separate, voice.denoise)
+        analysis = hearing.analysed(cleaned.clip, voice.part_guide)
         if visit.voice is not voice:
-            return  # another recording came in meanwhile
+            visit.memory.forget()
+            return  # another recording came in meanwhile, or none is wanted
         visit.voice = replace(voice, source=cleaned.clip, analysis=analysis, cleaned=cleaned)
         yield self.view(visit)
 

@@ -11,6 +11,8 @@ from voice2music.analysis import Analysis
 from voice2music.chords import Key
 from voice2music.cleaning import Cleaned
 from voice2music.clip import Clip
+from voice2music.hearing import Result, memory
+from voice2music.recall import Recall
 from voice2music.request import Decision, Guide, Request
 from voice2music.rhythm import Grid
 from voice2music.take import Take, remove
@@ -139,6 +141,7 @@ class Visit:
         voice, wordless: what the music is made from.
         separate, denoise: clean-up of the next voice.
         slots: the columns of the job at hand; kept: all takes by name.
+        memory: what was heard in her voice; forgotten with it.
         play: the take that starts by itself, once; said: what a screen reader is told.
     """
 
@@ -150,6 +153,7 @@ class Visit:
     denoise: bool = False
     slots: dict[str, Slot] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
+    memory: Recall[Result] = field(default_factory=memory)
     play: str = ""
     said: str = ""
 
@@ -187,10 +191,11 @@ class Visit:
             remove(self.kept.pop(oldest).take)
 
     def close(self) -> None:
-        """Stop what runs and remove the files."""
+        """Stop what runs, remove the files and forget what was heard."""
         for slot in self.slots.values():
             slot.stop.set()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.memory.forget()
 
 
 def open_visit(root: Path) -> Visit:
