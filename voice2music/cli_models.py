@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from voice2music.cli_errors import errors
+from voice2music.request import ENGINES
 
 models = typer.Typer(no_args_is_help=True, help="Models: what is here, fetch, check, convert.")
 
@@ -30,12 +31,32 @@ def models_fetch(name: Annotated[str, typer.Argument(help="See `models list`.")]
 
 
 @models.command("check")
-def models_check(name: Annotated[str, typer.Argument(help="A name or a folder.")]) -> None:
-    """Check a model: its layout, its files' headers and its sha256."""
+def models_check(
+    name: Annotated[str, typer.Argument(help="A name or a folder.")],
+    memory: Annotated[
+        bool, typer.Option(help="Load it and make a few seconds of music, to see what it takes.")
+    ] = True,
+) -> None:
+    """Check a model: its layout, its files' headers, its sha256, and the memory that it takes."""
     from voice2music.checkpoints import check
 
     with errors():
-        typer.echo(check(name).sha256)
+        found = check(name)
+        typer.echo(found.sha256)
+        if memory and found.engine in ENGINES:
+            _say_memory(found.folder)
+
+
+def _say_memory(folder: Path) -> None:
+    from voice2music.footprint import SECONDS, footprint
+
+    typer.echo(f"making {SECONDS:.0f} s of music with it...", err=True)
+    took = footprint(folder)
+    typer.echo(f"weights in memory: {took.weights / 1e6:,.0f} MB")
+    typer.echo(
+        f"peak memory of the whole program: {took.peak / 1e6:,.0f} MB, loading it and making "
+        f"{SECONDS:.0f} s of music in {took.seconds:.0f} s"
+    )
 
 
 @models.command("convert")
