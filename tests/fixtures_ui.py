@@ -180,6 +180,7 @@ def fake_backend(folder: Path, studio: Studio | None = None) -> Backend:
         correct=lambda clip, analysis: clip.scaled(0.5),
         takes=studio.takes,
         loaded=lambda column, request: True,
+        together=lambda column, request: False,
         genres=lambda: {"pop": "Pop", "disco": "Disco", "rock": "Rock"},
         models=lambda: [
             Model("mini-musicgen", "musicgen", True, "MIT", True),

@@ -89,7 +89,7 @@ def run(engine: MusicGen, job: Conditioning, settings: Settings | None = None) -
 
 def tokens(engine: MusicGen, job: Conditioning, settings: Settings | None = None) -> torch.Tensor:
     """What the engine's decoder drew, shape (codebooks, frames)."""
-    codes = torch.zeros((engine._decoder.codebooks, round(job.seconds * 25)), dtype=torch.long)
+    codes = torch.zeros((engine.decoder.codebooks, round(job.seconds * 25)), dtype=torch.long)
     words = engine._words(job)
     for _ in engine._steps(codes, words, job, settings or Settings(), lambda: False):
         pass
@@ -115,7 +115,7 @@ def test_greedy_tokens_equal_the_librarys(
     past = torch.randint(0, 32, (4 * channels, known), generator=torch.Generator().manual_seed(1))
     ours = torch.zeros((4 * channels, 40), dtype=torch.long)
     ours[:, :known] = past
-    branches = engine._branches(job, Settings(guidance=scale), engine._words(job), 0.0)
+    branches = engine.branches(job, Settings(guidance=scale))
     write(engine, branches, ours, known, GREEDY)
 
     text = engine._tokenizer(job.text, padding="max_length", max_length=64, return_tensors="pt")
@@ -147,8 +147,8 @@ def write(
 ) -> list[int]:
     """Fill `codes`; the steps taken, after every step."""
     generator = torch.Generator().manual_seed(seed)
-    passage = Passage(engine._decoder, branches, codes, known, sampling, generator)
-    return list(written(engine._decoder, passage))
+    passage = Passage(engine.decoder, branches, codes, known, sampling, generator)
+    return list(written(engine.decoder, passage))
 
 
 def library_tokens(model: torch.nn.Module, **inputs: object) -> torch.Tensor:
@@ -228,7 +228,7 @@ def test_free_hears_no_tune_and_faithful_hears_it_more(engine: MusicGen) -> None
 def test_weights_that_are_not_finite_are_named(folder: Path) -> None:
     broken = load(folder, "cpu")
     with torch.no_grad():
-        broken._decoder._norm.weight[0] = float("nan")
+        broken.decoder._norm.weight[0] = float("nan")
     with pytest.raises(CorruptCheckpoint, match="not finite"):
         run(broken, asked())
 
@@ -237,7 +237,7 @@ def test_want_of_memory_is_named(engine: MusicGen, monkeypatch: pytest.MonkeyPat
     def full(*inputs: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr(engine._decoder, "advance", full)
+    monkeypatch.setattr(engine.decoder, "advance", full)
     with pytest.raises(OutOfMemory, match="shorter length"):
         run(engine, asked())
 
@@ -286,7 +286,7 @@ def test_a_long_piece_goes_on_from_its_past_and_reads_the_tune_where_it_is(
 
 def test_the_past_of_a_window_shapes_its_future(engine: MusicGen) -> None:
     job = asked(sung(60, 64, 67, 72))
-    branches = engine._branches(job, Settings(), engine._words(job), 0.0)
+    branches = engine.branches(job, Settings())
     ends = []
     for past in (3, 17):
         codes = torch.full((4, 40), past)
@@ -534,7 +534,7 @@ def test_a_model_that_backs_up_is_not_led_to_play_the_tune(tmp_path: Path) -> No
 
     def runs(role: str, tune: Melody) -> tuple[torch.Tensor, torch.Tensor]:
         job = asked(tune, role=role, chords=chords)
-        led, unled = engine._branches(job, Settings(), engine._words(job), 0.0)
+        led, unled = engine.branches(job, Settings())
         return led.prefix[:CHROMA_LENGTH], unled.prefix[:CHROMA_LENGTH]
 
     low, high = sung(60, 64, 67), sung(61, 65, 68)

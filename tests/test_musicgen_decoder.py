@@ -197,10 +197,10 @@ def test_int8_and_bfloat16_choose_nearly_the_same_tokens(
 def test_int8_is_chosen_where_it_fits(tmp_path: Path) -> None:
     even = build_tiny_musicgen(tmp_path / "even", sizes=SIZES["even"])
     odd = build_tiny_musicgen(tmp_path / "odd")  # 24 wide
-    assert load(even, "cpu")._decoder.precision == "int8"
-    assert load(even, "cpu", precision="float32")._decoder.precision == "float32"
-    assert load(even, "cpu", precision="bfloat16")._decoder.precision == "bfloat16"
-    assert load(odd, "cpu")._decoder.precision == "float32"
+    assert load(even, "cpu").decoder.precision == "int8"
+    assert load(even, "cpu", precision="float32").decoder.precision == "float32"
+    assert load(even, "cpu", precision="bfloat16").decoder.precision == "bfloat16"
+    assert load(odd, "cpu").decoder.precision == "float32"
     with pytest.raises(BadRequest, match="multiples of 16"):
         load(odd, "cpu", precision="int8")
 
@@ -323,10 +323,20 @@ def test_more_than_there_are_seats_wait(networks: dict[str, MusicgenMelodyForCau
     decoder = Decoder(network, "float32")
     advance = decoder.advance
     decoder.advance = lambda pasts, columns: most.append(len(pasts)) or advance(pasts, columns)
-    passages = [passage(decoder, network, seed=i)[0] for i in range(7)]
-    in_company(Company(decoder, seats=2), passages)
-    assert all(one.done for one in passages)
-    assert max(most) == 2
+
+    def busiest(**limits: int) -> int:
+        most.clear()
+        passages = [passage(decoder, network, seed=i, frames=100)[0] for i in range(7)]
+        in_company(Company(decoder, **limits), passages)
+        assert all(one.done for one in passages)
+        return max(most)
+
+    size = passage(decoder, network, frames=100)[0].bytes
+    assert size == 2 * 2 * 2 * (20 + 103) * 24 * 4  # kinds, layers, branches, positions, width
+    assert busiest() > 3
+    assert busiest(seats=2) == 2
+    assert busiest(room=3 * size) == 3
+    assert busiest(room=1) == 1  # too large for the room: by itself
 
 
 def test_leaving_frees_the_seat_and_disturbs_nobody(

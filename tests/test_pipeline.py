@@ -87,6 +87,47 @@ def replace_melody(conditioning, shift):
     return replace(conditioning, melody=replace(conditioning.melody, notes=notes))
 
 
+class TogetherEngine(ToneEngine):
+    """Begins only when `parties` calls are there."""
+
+    def __init__(self, parties):
+        super().__init__("musicgen")
+        self.meeting = threading.Barrier(parties, timeout=20)
+
+    def describe(self):
+        from dataclasses import replace
+
+        return replace(super().describe(), together=True)
+
+    def generate(self, conditioning, settings, progress, cancelled):
+        self.meeting.wait()
+        yield from super().generate(conditioning, settings, progress, cancelled)
+
+
+def test_variations_are_made_together_where_the_engine_does_that(voice, tmp_path):
+    engines = {"musicgen": TogetherEngine(3), "audioldm": ToneEngine("audioldm")}
+    request = Request(engines=("musicgen", "audioldm"), seed=5, variations=3)
+    done = made(run(request, voice, tmp_path, **engines))
+    assert sorted(take.variation for take in done[:3]) == [0, 1, 2]
+    assert {take.engine for take in done[:3]} == {"musicgen"}
+    assert [(take.engine, take.variation) for take in done[3:]] == [
+        ("audioldm", i) for i in range(3)
+    ]
+    seeds = sorted(settings.seed for _, settings in engines["musicgen"].asked)
+    assert seeds == [5, 6, 7]
+    for take in done[:3]:
+        assert take.record["seed"] == 5 + take.variation
+
+
+def test_a_take_made_again_is_made_alone(voice, tmp_path):
+    request = Request(engines=("musicgen",), variations=2)
+    take = made(run(request, voice, tmp_path, musicgen=TogetherEngine(2)))[1]
+    engine = TogetherEngine(1)
+    assert again(take.json, tmp_path / "again", load=loader(musicgen=engine)).identical
+    ((_, settings),) = engine.asked
+    assert settings.alone
+
+
 def test_a_failing_engine_leaves_the_others(voice, tmp_path):
     events = run(
         Request(variations=2),

@@ -41,7 +41,7 @@ def again(record_file: Path, out: Path, *, load: pipeline.Load | None = None) ->
         voice = read(file, OWN)
     request = _request(record)
     load = _with_sounds(record, request, load or load_engine)
-    for event in pipeline.takes(request, voice, out, name="again", load=load):
+    for event in pipeline.takes(request, voice, out, name="again", load=load, alone=True):
         if isinstance(event, pipeline.Failed):
             raise event.error
         if isinstance(event, Take) and event.engine == record["engine"]:

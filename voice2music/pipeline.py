@@ -1,10 +1,8 @@
 """Request in, takes out: the one function behind every door."""
 
 import logging
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ from voice2music.engines.base import (
     Sounds,
 )
 from voice2music.engines.loading import load_engine
+from voice2music.engines.running import EngineJob, at_once
 from voice2music.errors import Cancelled, CannotSave, NoMelody, VoiceToMusicError
 from voice2music.hearing import Hearing
 from voice2music.request import Request
@@ -93,6 +92,7 @@ def takes(
     load: Load | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     hearing: Hearing = DIRECTLY,
+    alone: bool = False,
 ) -> Iterator[Event]:
     """Make every take that `request` asks for; events come as they happen.
 
@@ -107,6 +107,7 @@ def takes(
         load: engine name and request to engine; the installed engines by default.
         cancelled: asked at every step of every engine.
         hearing: how the voice is cleaned and heard, for one that remembers it.
+        alone: see `Settings.alone`.
     Raises:
         NoMelody: the voice holds no tune (a finding of severity "stop"); its text says why.
         BadRequest, BadChords: an unknown genre, a key or chords that cannot be read.
@@ -119,7 +120,7 @@ def takes(
         job = hear(request, voice, cancelled, hearing)
         yield job
     load = load or partial(load_engine, cancelled=cancelled)
-    work = _Work(request, job, out, name, load, cancelled)
+    work = _Work(request, job, out, name, load, cancelled, alone)
     # Chords that cannot be read are found before the first engine works.
     conditioning(request, request.engines[0], work.tune, None, None)
     yield from work.run()
@@ -180,7 +181,7 @@ def _guide_holds(request: Request, follows: Conditioning) -> Iterator[str]:
 
 
 class _Work:
-    """One job's engines at work, one after the other, each in a thread that feeds a queue."""
+    """One job's engines at work, one after the other, each in threads that feed a queue."""
 
     def __init__(
         self,
@@ -190,51 +191,61 @@ class _Work:
         name: str,
         load: Load,
         cancelled: Callable[[], bool],
+        alone: bool,
     ) -> None:
         self.request, self.heard, self.out, self.name = request, heard, out, name
-        self.load, self.cancelled = load, cancelled
+        self.load, self.cancelled, self.alone = load, cancelled, alone
         self.tune: Tune = tune_of(request, heard.analysis if heard else None)
         self.sketches: dict[tuple[str, int], Clip] = {}  # by genre and variation
         self.input = save_input(heard.source, out, name) if heard else None
 
     def run(self) -> Iterator[Event]:
         """All variations of all engines. An engine that fails once is not tried again."""
-        failed: set[str] = set()
+        over: set[str] = set()  # failed, or all variations made
         broken: Exception | None = None
         for variation in range(self.request.variations):
             for engine in sorted(self.request.engines, key=lambda e: e != "band"):
-                if engine in failed:
+                if engine in over:
                     continue
                 try:
-                    yield from self._one(engine, variation)
+                    if (yield from self._made(engine, variation)):
+                        over.add(engine)
                 except (Cancelled, CannotSave):  # a full disk is full for all
                     raise
                 except VoiceToMusicError as error:
-                    failed.add(engine)
+                    over.add(engine)
                     yield Failed(engine, error)
                 except Exception as error:  # our own mistake: the others go on, then it is raised
                     log.exception("%s broke", engine)
-                    failed.add(engine)
+                    over.add(engine)
                     broken = error
         if broken is not None:
             raise broken
 
-    def _one(self, name: str, variation: int) -> Iterator[Event]:
-        started = time.monotonic()
+    def _made(self, name: str, variation: int) -> Generator[Event, None, bool]:
+        """One take, or all of them where the engine makes them together, which it then says."""
+        began = time.monotonic()
         yield Working(name, variation, 0.0, "starting")
         engine = self.load(name, self.request)
         described = engine.describe()
-        follows = self._conditioning(name, variation, described)
-        rendition: Rendition | None = None
-        for event in self._events(engine, name, variation, follows):
+        together = described.together and not self.alone
+        variations = range(variation, self.request.variations if together else variation + 1)
+        jobs = {number: self._job(name, number, described) for number in variations}
+        for number, event in at_once(engine, jobs, self.cancelled):
             if isinstance(event, Rendition):
-                rendition = event
+                if name == "band":
+                    self.sketches[self.request.genre_of(name), number] = event.audio
+                took = time.monotonic() - began
+                yield self._take(name, number, described, jobs[number], event, took)
+            elif isinstance(event, Part):
+                yield Sound(name, number, event.audio)
             else:
-                yield event
-        assert rendition is not None, f"{name} ended without a rendition"
-        if name == "band":
-            self.sketches[self.request.genre_of(name), variation] = rendition.audio
-        yield self._take(name, variation, described, follows, rendition, started)
+                yield Working(name, number, event.share, event.words, event.remaining)
+        return together
+
+    def _job(self, name: str, variation: int, described: Description) -> EngineJob:
+        follows = self._conditioning(name, variation, described)
+        return EngineJob(follows, self._settings(variation))
 
     def _conditioning(self, name: str, variation: int, described: Description) -> Conditioning:
         voice = self.heard.voice if self.heard else None
@@ -285,56 +296,19 @@ class _Work:
             steps=asked.steps,
             start_from=asked.start_from,
             strength=asked.strength,
+            alone=self.alone,
         )
-
-    def _events(
-        self, engine: Engine, name: str, variation: int, follows: Conditioning
-    ) -> Iterator[Event | Rendition]:
-        """The engine's parts and progress as they come; leaving early stops the engine."""
-        events: queue.Queue[Event | Rendition | BaseException | None] = queue.Queue()
-        stop = threading.Event()
-        started = time.monotonic()
-
-        def progress(share: float, words: str) -> None:
-            elapsed = time.monotonic() - started
-            remaining = elapsed * (1 - share) / share if share > 0.02 else None
-            events.put(Working(name, variation, share, words, remaining))
-
-        def work() -> None:
-            try:
-                for part in engine.generate(
-                    follows,
-                    self._settings(variation),
-                    progress,
-                    lambda: stop.is_set() or self.cancelled(),
-                ):
-                    events.put(
-                        Sound(name, variation, part.audio) if isinstance(part, Part) else part
-                    )
-                events.put(None)
-            except BaseException as error:  # handed over whole and raised by the reader below
-                events.put(error)
-
-        worker = threading.Thread(target=work, name=f"{name}-{variation}", daemon=True)
-        worker.start()
-        try:
-            while (event := events.get()) is not None:
-                if isinstance(event, BaseException):
-                    raise event
-                yield event
-        finally:
-            stop.set()
-            worker.join()
 
     def _take(
         self,
         name: str,
         variation: int,
         described: Description,
-        follows: Conditioning,
+        job: EngineJob,
         rendition: Rendition,
-        started: float,
+        took: float,
     ) -> Take:
+        follows = job.conditioning
         notes = [*rendition.notes, *_guide_holds(self.request, follows)]
         shift = 0.0
         if rendition.grid is None:  # the band plays on the beats; the models may not
@@ -360,7 +334,7 @@ class _Work:
             stems=finish.stems(rendition, music, shift),
             follow=score.follow(music, follows) if follows.melody else None,
             input_file=self.input,
-            took=time.monotonic() - started,
+            took=took,
             sounds=self._sounds(described, follows),
         )
         return save(made, self.out, self.name)

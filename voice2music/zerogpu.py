@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 
@@ -68,6 +68,11 @@ def load_engine(column: str, request: Request) -> Engine:
     return engine if column == "band" else Lent(column, request, engine)
 
 
+def works_together(column: str, request: Request) -> bool:
+    """Each call has a card lent, so no two work together."""
+    return False
+
+
 class Lent:
     """An engine whose `generate` runs in the process that has the card.
 
@@ -80,8 +85,8 @@ class Lent:
         self._engine = engine
 
     def describe(self) -> Description:
-        """See `Engine.describe`."""
-        return self._engine.describe()
+        """See `Engine.describe` and `works_together`."""
+        return replace(self._engine.describe(), together=False)
 
     def generate(
         self,

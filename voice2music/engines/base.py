@@ -136,6 +136,7 @@ class Description:
         follows_voice: False when the checkpoint cannot follow a tune by itself; `limits` says why.
         limits: plain sentences.
         sounds: the SoundFont it plays on, None for a model.
+        together: several calls at once share the work, so that they cost little more than one.
     """
 
     name: str
@@ -150,6 +151,7 @@ class Description:
     follows_voice: bool = True
     limits: tuple[str, ...] = ()
     sounds: Sounds | None = None
+    together: bool = False
 
 
 class Engine(Protocol):

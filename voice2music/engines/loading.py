@@ -149,6 +149,16 @@ def is_loaded(column: str, request: Request) -> bool:
     return _engines.there(_name(_checkpoint(column, request)))
 
 
+def works_together(column: str, request: Request) -> bool:
+    """What the column's engine says of itself in `Description.together`, without loading it.
+
+    Raises:
+        MissingCheckpoint, CorruptCheckpoint: as their names say.
+    """
+    checkpoint = _checkpoint(column, request)
+    return checkpoint is not None and checkpoint.engine == "musicgen"
+
+
 def release() -> None:
     """Forget all loaded engines, so that their memory is free."""
     _engines.release()

@@ -52,6 +52,7 @@ class Backend:
         correct: snap a voice to its key and grid.
         takes: make music.
         loaded: whether a column's engine is in memory already.
+        together: whether it makes several requests' music together.
         genres: name to English title, in the order to show.
         models: the checkpoints, with those that are not here.
         examples: name to file of the built-in hums.
@@ -63,6 +64,7 @@ class Backend:
     correct: Callable[[Clip, Analysis], Clip]
     takes: Takes
     loaded: Callable[[str, Request], bool]
+    together: Callable[[str, Request], bool]
     genres: Callable[[], dict[str, str]]
     models: Callable[[], list[Model]]
     examples: dict[str, Path]
@@ -80,12 +82,14 @@ def installed() -> Backend:
     from voice2music.analysis import analyse
     from voice2music.cleaning import clean
     from voice2music.clip import read
-    from voice2music.engines.loading import is_loaded
+    from voice2music.engines.loading import is_loaded, works_together
 
     takes: Takes = pipeline.takes
+    together = works_together
     if zerogpu.active():
         zerogpu.prepare()
         takes = partial(pipeline.takes, load=zerogpu.load_engine)
+        together = zerogpu.works_together
     return Backend(
         read=read,
         clean=clean,
@@ -93,6 +97,7 @@ def installed() -> Backend:
         correct=_correct,
         takes=takes,
         loaded=is_loaded,
+        together=together,
         genres=_genres,
         models=_models,
         examples=_examples(),

@@ -23,6 +23,7 @@ from voice2music.ui.words import Said, words_in
 log = logging.getLogger(__name__)
 
 REFRESH = 0.2  # s between two pictures of a progress
+TOGETHER = 4  # visitors at least whose music is made together, where a model does that
 LARGEST_SEED = 2**31 - 1
 
 View = dict[str, Any]
@@ -43,12 +44,13 @@ class Listen:
     Args:
         backend: the product.
         jobs: jobs of the models at once; the band has a line of its own, so that nobody waits
-            for a first sound.
+            for a first sound, and so have models that make several requests' music together.
     """
 
     def __init__(self, backend: Backend, jobs: int) -> None:
         self.backend = backend
         self.models = Line(jobs)
+        self.together = Line(max(jobs, TOGETHER))
         self.band = Line(max(jobs, 2))
 
     # ---- handlers --------------------------------------------------------------------------
@@ -126,7 +128,7 @@ class Listen:
         """The columns one after the other; yields after each change, True for an urgent one."""
         yield True
         for slot in job.slots:
-            line = self.band if slot.name == "band" else self.models
+            line = self._line(slot, job)
             try:
                 with line.turn(slot.stop.is_set) as turn:
                     for slot.place in turn.places():
@@ -145,6 +147,11 @@ class Listen:
                 _end(slot, "failed")
             yield True
         job.visit.said = words_in(job.visit.language)("listen.all_ready")
+
+    def _line(self, slot: Slot, job: Job) -> Line:
+        if slot.name == "band":
+            return self.band
+        return self.together if self.backend.together(slot.name, job.request) else self.models
 
     def _fill(self, slot: Slot, job: Job, like: Kept | None) -> Iterator[bool]:
         """One engine at work in its column."""
@@ -176,13 +183,14 @@ class Listen:
                 visit.keep(cards.kept_of(visit, key, event, request, heard, source, name))
                 slot.takes = [*slot.takes, key]
                 visit.play = visit.play or key
-                slot.sounds = []
+                slot.stretches.pop(event.variation, None)
                 visit.said = self._ready(slot, visit)
             elif isinstance(event, pipeline.Sound):
-                slot.sounds = [*slot.sounds, write(event.audio, visit.file(".wav"))]
+                stretch = write(event.audio, visit.file(".wav"))
+                slot.stretches.setdefault(event.variation, []).append(stretch)
             else:
-                done = event.variation + event.share
-                slot.share = done / request.variations
+                slot.shares[event.variation] = event.share
+                slot.share = sum(slot.shares.values()) / request.variations
                 slot.loading = slot.loading and not self.backend.loaded(slot.name, request)
                 slot.remaining = event.remaining
             yield isinstance(event, Take | pipeline.Sound)
@@ -207,6 +215,6 @@ def _source(visit: Visit, like: Kept | None) -> tuple[Any, str]:
 
 def _end(slot: Slot, state: str) -> None:
     """A column's last state; one that the visitor stopped stays stopped."""
-    slot.sounds = []
+    slot.stretches.clear()
     if slot.busy:
         slot.state = state

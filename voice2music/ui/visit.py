@@ -108,7 +108,8 @@ class Slot:
         loading: whether its model is not in memory yet.
         share: in [0, 1]; remaining: seconds, None while unknown.
         error: why it failed.
-        sounds: files of the stretches that are already there.
+        shares: of its takes by variation, some of which may be made at the same time.
+        stretches: files of what can be heard already, by variation.
         takes: keys of its takes, in the order made.
         stop: set when the visitor has had enough.
     """
@@ -122,7 +123,8 @@ class Slot:
     share: float = 0.0
     remaining: float | None = None
     error: Exception | None = None
-    sounds: list[Path] = field(default_factory=list)
+    shares: dict[int, float] = field(default_factory=dict)
+    stretches: dict[int, list[Path]] = field(default_factory=dict)
     takes: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -130,6 +132,11 @@ class Slot:
     def busy(self) -> bool:
         """Whether it waits or works."""
         return self.state in ("waiting", "working")
+
+    @property
+    def sounds(self) -> list[Path]:
+        """The stretches of the first take that is not done."""
+        return self.stretches[min(self.stretches)] if self.stretches else []
 
 
 @dataclass(eq=False)

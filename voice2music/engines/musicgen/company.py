@@ -16,7 +16,8 @@ from torch import Tensor
 from voice2music.engines.musicgen.decoder import Decoder
 from voice2music.engines.musicgen.loop import Passage
 
-SEATS: Final = 16  # passages at once; more wait until one is done, which bounds memory
+SEATS: Final = 16  # passages at once; more wait until one is done
+ROOM: Final = 3 << 30  # bytes for their pasts; one that needs more is written by itself
 
 
 class Company:
@@ -25,10 +26,11 @@ class Company:
     Args:
         decoder: of all passages.
         seats: how many are written at once.
+        room: bytes that their pasts may take together.
     """
 
-    def __init__(self, decoder: Decoder, seats: int = SEATS) -> None:
-        self._decoder, self._room = decoder, seats
+    def __init__(self, decoder: Decoder, seats: int = SEATS, room: int = ROOM) -> None:
+        self._decoder, self._seats, self._room = decoder, seats, room
         self._lock = threading.Lock()
         self._waiting: list[_Seat] = []
         self._at_work = False
@@ -60,20 +62,26 @@ class Company:
         seated: list[_Seat] = []
         while self._at_work:
             going = [seat for seat in seated if not seat.over]
-            fresh = self._joining(len(going))
+            fresh = self._joining(going)
             for seat in fresh:
                 seat.begin()
             self._step(going)
             seated = going + fresh
 
-    def _joining(self, going: int) -> list["_Seat"]:
+    def _joining(self, going: list["_Seat"]) -> list["_Seat"]:
         """Who takes a free seat now; when there is nobody at all, the thread is over."""
+        joining: list[_Seat] = []
         with self._lock:
             self._waiting = [seat for seat in self._waiting if not seat.left]
-            free = self._room - going
-            joining, self._waiting = self._waiting[:free], self._waiting[free:]
+            while self._waiting and self._fits(self._waiting[0], going + joining):
+                joining.append(self._waiting.pop(0))
             self._at_work = bool(going or joining)
         return joining
+
+    def _fits(self, seat: "_Seat", others: list["_Seat"]) -> bool:
+        taken = sum(other.passage.bytes for other in others)
+        enough = taken + seat.passage.bytes <= self._room
+        return not others or (enough and len(others) < self._seats)
 
     def _step(self, seats: list["_Seat"]) -> None:
         """One step for all of them."""

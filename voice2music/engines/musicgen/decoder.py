@@ -166,6 +166,11 @@ class Decoder:
             past.length += 1
         return torch.split(self._logits(hidden), rows)
 
+    def bytes_of_past(self, branches: int, positions: int) -> int:
+        """Memory that a request takes while it is decoded."""
+        size: int = 2 * self.depth * branches * positions * self.width * 4
+        return size
+
     def _embedded(self, columns: Tensor) -> Tensor:
         """Tokens (n, codebooks) to the sum of their embeddings (n, width)."""
         return functional.embedding_bag(columns + self._firsts, self._embeddings, mode="sum")

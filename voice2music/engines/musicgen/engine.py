@@ -69,6 +69,10 @@ class MusicGen:
             of the raw recording, as the original does (for comparison).
         spectra: what tokens sound like, where that is not left to the EnCodec decoder.
         decoder: the model's decoder laid out for decoding; a copy in float32 by default.
+
+    Attributes:
+        rate: Hz of its music.
+        decoder: as given.
     """
 
     def __init__(
@@ -82,8 +86,8 @@ class MusicGen:
         decoder: Decoder | None = None,
     ) -> None:
         self._model = model.eval()
-        self._decoder = decoder or Decoder(model.decoder, "float32")
-        self._company = Company(self._decoder)
+        self.decoder = decoder or Decoder(model.decoder, "float32")
+        self._company = Company(self.decoder)
         self._spectra = spectra
         self._tokenizer = tokenizer
         # It keeps the padding it was last asked for: two jobs at once would get each other's.
@@ -126,6 +130,7 @@ class MusicGen:
             shortest=SHORTEST,
             longest=LONGEST,
             limits=tuple(limits),
+            together=True,
         )
 
     def generate(
@@ -137,10 +142,10 @@ class MusicGen:
     ) -> Iterator[Part | Rendition]:
         """Make music; see `engines.base.Engine`. Parts come every few seconds of sound.
 
-        `settings.guidance` is the classifier-free guidance scale over words and tune together;
-        where it is None, `settings.faithful` moves the checkpoint's own scale: 0.7 leaves it as it
-        is, 1 takes 1/7 more, 0 takes a third off. Negative words take the place of the empty
-        text in the unconditional run.
+        `settings.guidance` is the classifier-free guidance scale of words and tune alike; where it
+        is None, each has the checkpoint's own. `settings.faithful` moves the tune's: 0.7 leaves it
+        as it is, 1 takes 3/7 more, at 0 the tune is not heard. Negative words take the place of
+        the empty text in the unconditional run.
 
         Raises:
             BadRequest: shorter than a second. TooLong: over two minutes.
@@ -182,7 +187,7 @@ class MusicGen:
         ends = iter(piece_ends(frames, self.frame_rate))
         end = next(ends, None)
         sounder = self._sounder()
-        codes = torch.zeros((self._decoder.codebooks, frames), dtype=torch.long)
+        codes = torch.zeros((self.decoder.codebooks, frames), dtype=torch.long)
         for step in self._steps(codes, words, asked, settings, cancelled):
             progress(step.share * 0.99, f"{step.complete / self.frame_rate:.0f} s of music made")
             while end is not None and step.complete >= end:
@@ -205,14 +210,14 @@ class MusicGen:
         """Fill `codes` window by window, one decoder step at a time."""
         generator = torch.Generator().manual_seed(settings.seed)
         sampling = Sampling(self._form.top_k, self._form.temperature, self._form.top_p)
-        late = max(codebook_delays(codes.shape[0], self._decoder.channels))
+        late = max(codebook_delays(codes.shape[0], self.decoder.channels))
         windows = window_starts(codes.shape[1], self._window, round(self._window * OVERLAP))
         total = sum(window.end - window.start - window.known + late for window in windows)
         done = 0
         for window in windows:
             branches = self._branches(asked, settings, words, window.start / self.frame_rate)
             part = codes[:, window.start : window.end]
-            passage = Passage(self._decoder, branches, part, window.known, sampling, generator)
+            passage = Passage(self.decoder, branches, part, window.known, sampling, generator)
             _stop_if(cancelled)
             for taken in self._written(passage, settings):
                 yield _Step(window.start + passage.complete(taken), (done + taken) / total)
@@ -222,8 +227,12 @@ class MusicGen:
     def _written(self, passage: Passage, settings: Settings) -> Iterator[int]:
         """See `loop.written`; together with the passages of other requests unless told not to."""
         if settings.alone:
-            return written(self._decoder, passage)
+            return written(self.decoder, passage)
         return self._company.written(passage)
+
+    def branches(self, asked: Conditioning, settings: Settings) -> tuple[Branch, ...]:
+        """The conditioned runs of the decoder for the first window."""
+        return self._branches(asked, settings, self._words(asked), 0.0)
 
     def _branches(
         self, asked: Conditioning, settings: Settings, words: "_Words", start: float
@@ -242,14 +251,23 @@ class MusicGen:
         backs = asked.role == "back" and {"tune", "back"} <= set(self._form.roles)
         unled = melody_rows(asked.melody, form, start) if backs else null_rows(form)
         nothing = self._projected(torch.from_numpy(unled))
-        strength = self._form.guidance if settings.guidance is None else settings.guidance
+        words_strength, voice_strength = self._strengths(settings)
         return guided(
             torch.cat([self._projected(tune), words.asked]),
             torch.cat([nothing, words.asked]),
             torch.cat([nothing, words.unwanted]),
-            words=strength,
-            voice=strength * settings.faithful / USUAL_FAITHFUL,
+            words=words_strength,
+            voice=voice_strength,
         )
+
+    def _strengths(self, settings: Settings) -> tuple[float, float]:
+        """Of words and of voice."""
+        words = voice = self._form.guidance
+        if self._form.word_guidance is not None:
+            words = self._form.word_guidance
+        if settings.guidance is not None:
+            words = voice = settings.guidance
+        return words, voice * settings.faithful / USUAL_FAITHFUL
 
     def _plain_rows(self, voice: Clip, start: float, frames: int) -> Tensor:
         """Chroma of the recording from `start` on; after its end the last frame is held."""
@@ -263,7 +281,7 @@ class MusicGen:
         """Melody rows as hidden states, shape (frames, width)."""
         projection = getattr(self._model, "audio_enc_to_dec_proj", None)
         if projection is None:
-            return rows.to(self._decoder.device)
+            return rows.to(self.decoder.device)
         hidden: Tensor = projection(rows.to(projection.weight))
         return hidden
 
@@ -303,7 +321,7 @@ class MusicGen:
         codec = self._model.audio_encoder
         if self._spectra is not None:
             return PieceSounder(self._spectra.to(codec.device), codec)
-        return PieceDecoder(codec, self._decoder.channels)
+        return PieceDecoder(codec, self.decoder.channels)
 
     def _whole(self, sound: NDArray[np.float32], seconds: float) -> Clip:
         """A clip of exactly `seconds`, brought down to full scale if over it."""

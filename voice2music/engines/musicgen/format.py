@@ -31,6 +31,8 @@ class Format:
             for nearly all texts keeps them still.
         roles: what the model was trained to do with a tune: play it, back it up, or both.
         guidance: classifier-free guidance scale that goes with it (the original: 3).
+        word_guidance: the words' own, where they need more or less than the voice to be heeded; a
+            third run of the decoder beside two.
         top_k, temperature: of sampling (Copet et al. 2023: 250 and 1).
         top_p: see `drawing.Sampling`; 1 leaves all.
         chroma_rate, n_fft, hop_length: of the extractor for plain chroma, in Hz and samples.
@@ -43,6 +45,7 @@ class Format:
     text_lengths: tuple[int, ...] = (64, 128, 256)
     roles: tuple[str, ...] = ("tune",)
     guidance: float = 3.0
+    word_guidance: float | None = None
     top_k: int = 250
     temperature: float = 1.0
     top_p: float = 1.0

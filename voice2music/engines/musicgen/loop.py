@@ -103,6 +103,12 @@ class Passage:
         return self._frames - self._known + self._latest
 
     @property
+    def bytes(self) -> int:
+        """Memory for the past once it is begun."""
+        positions = len(self._branches[0].prefix) + self._known + self.steps
+        return self._decoder.bytes_of_past(len(self._branches), positions)
+
+    @property
     def taken(self) -> int:
         """Steps so far."""
         return self._step - self._known

@@ -196,6 +196,8 @@
     }
 
     feed(urls) {
+      const another = this.urls.length > 0 && urls[0] !== this.urls[0];
+      if (another && this.playing) return; // what is heard is heard to its end
       this.urls = urls;
       if (this.playing) this.pump();
     }
