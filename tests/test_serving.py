@@ -1,5 +1,6 @@
 """The page's own process: where it listens, and where its files are."""
 
+import gc
 import os
 import signal
 import socket
@@ -8,10 +9,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from unittest.mock import MagicMock
 
 import pytest
 from fixtures_ui import free_port
+from typer.testing import CliRunner
 
+from voice2music.cli import app
 from voice2music.errors import BadRequest
 from voice2music.ui import serving
 
@@ -47,6 +51,22 @@ def test_where_no_port_is_wanted_the_first_free_one_is_taken(monkeypatch):
 def test_a_host_that_is_not_this_machine_is_refused_in_a_sentence():
     with pytest.raises(BadRequest, match="choose another"):
         serving.free_port("203.0.113.7", free_port())
+
+
+@pytest.mark.parametrize(("minutes", "idle"), [("5", 300.0), ("0", 0.0)])
+def test_how_long_the_models_stay_is_said_in_minutes(monkeypatch, tmp_path, minutes, idle):
+    """And of the rest of a start only that is looked at here."""
+    watched, blocks = [], MagicMock()
+    monkeypatch.setattr(serving, "release_when_idle", watched.append)
+    monkeypatch.setattr(serving, "warm_up", lambda backend: None)
+    monkeypatch.setattr(serving.page, "build", lambda *_: blocks)
+    monkeypatch.setattr(serving.signal, "signal", lambda *_: None)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    command = ["serve", "--port", str(free_port()), "--idle-minutes", minutes]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert blocks.block_thread.called
+    assert watched == ([idle] if idle else [])
+    gc.unfreeze()
 
 
 def test_the_page_needs_nothing_of_the_folder_all_users_share_and_leaves_nothing(tmp_path):
