@@ -8,6 +8,7 @@ both are left out where there is no Chromium with chromedriver. Leave the machin
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -71,10 +72,12 @@ def load_seconds(column: str, *checkpoint: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds from the start of `voice2music serve` to each of these."""
+    """Seconds from the start of `voice2music serve` to each of these; `work` is processor time."""
 
     page: float
     engines: float
+    page_work: float = 0.0
+    engines_work: float = 0.0
     usable: float | None = None
     heard: float | None = None
 
@@ -82,8 +85,8 @@ class Start:
 def start_seconds() -> Start:
     """A server that nobody visits."""
     with _serving() as server:
-        page = server.answers()
-        return Start(page, server.says(READY))
+        page, page_work = server.answers(), server.work()
+        return Start(page, server.says(READY), page_work, server.work())
 
 
 def visited_seconds(folder: Path) -> Start:
@@ -103,12 +106,17 @@ def visited_seconds(folder: Path) -> Start:
 class Server:
     """`voice2music serve` in a process of its own, timed from its start."""
 
-    def __init__(self, url: str, log: Path) -> None:
-        self.url, self.log, self.begun = url, log, time.perf_counter()
+    def __init__(self, url: str, log: Path, process: int) -> None:
+        self.url, self.log, self.process, self.begun = url, log, process, time.perf_counter()
 
     def age(self) -> float:
         """Seconds since its start."""
         return time.perf_counter() - self.begun
+
+    def work(self) -> float:
+        """Processor seconds it took so far, which neighbours hardly change; Linux only."""
+        values = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
 
     def answers(self) -> float:
         """Its age at the first whole answer."""
@@ -141,7 +149,7 @@ def _serving() -> Iterator[Server]:
             command = [sys.executable, "-m", "voice2music", "-v", "serve", "--port", str(port)]
             process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT)
             try:
-                yield Server(f"http://127.0.0.1:{port}/", log)
+                yield Server(f"http://127.0.0.1:{port}/", log, process.pid)
             finally:
                 process.terminate()
                 process.wait()
@@ -165,7 +173,9 @@ def import_row(runs: int) -> Row:
 def start_rows(runs: int) -> Iterator[Row]:
     found = [start_seconds() for _ in range(runs)]
     yield Row("`voice2music serve` to the first answer", seconds([one.page for one in found]))
+    yield Row("… in processor time", seconds([one.page_work for one in found]))
     yield Row("the same, to all engines loaded behind it", seconds([one.engines for one in found]))
+    yield Row("… in processor time", seconds([one.engines_work for one in found]))
 
 
 def visited_rows(runs: int) -> Iterator[Row]:
