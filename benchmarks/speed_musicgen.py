@@ -127,8 +127,8 @@ def steps(name: str = NAME) -> list[str]:
     theirs = library.tokens(asked, frames, greedy=True)
     ours = drawn(engines["float32"], asked, frames, Sampling(top_k=1))
     return [
-        f"{name}, {SECONDS:g} s of tokens ({count} steps) with guidance {GUIDANCE:g}, text and tune "
-        f"read anew, {torch.get_num_threads()} threads; medians of {RUNS} alternating runs.",
+        f"{name}, {SECONDS:g} s of tokens ({count} steps) with guidance {GUIDANCE:g}, text and "
+        f"tune read anew, {torch.get_num_threads()} threads; medians of {RUNS} alternating runs.",
         "",
         "| decoder | ms a step | against generate | × real time, tokens only |",
         "|---|---|---|---|",

@@ -58,7 +58,7 @@ def test_how_long_the_models_stay_is_said_in_minutes(monkeypatch, tmp_path, minu
     """And of the rest of a start only that is looked at here."""
     watched, blocks = [], MagicMock()
     monkeypatch.setattr(serving, "release_when_idle", watched.append)
-    monkeypatch.setattr(serving, "warm_up", lambda backend: None)
+    monkeypatch.setattr(serving, "warm_up", lambda backend, leaving: None)
     monkeypatch.setattr(serving.page, "build", lambda *_: blocks)
     monkeypatch.setattr(serving.signal, "signal", lambda *_: None)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
@@ -69,7 +69,8 @@ def test_how_long_the_models_stay_is_said_in_minutes(monkeypatch, tmp_path, minu
     gc.unfreeze()
 
 
-def test_the_page_needs_nothing_of_the_folder_all_users_share_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("later", [0.0, 0.4])  # s; then, a model is being loaded
+def test_the_page_needs_nothing_of_the_folder_all_users_share_and_leaves_nothing(tmp_path, later):
     """Gradio's default folder belongs to the first user of the machine; here nobody can use it."""
     shared = tmp_path / "gradio"
     shared.write_text("another user's")
@@ -82,10 +83,12 @@ def test_the_page_needs_nothing_of_the_folder_all_users_share_and_leaves_nothing
     )
     try:
         assert answers(f"http://127.0.0.1:{port}", process) == 200
+        time.sleep(later)
     finally:
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     assert b"Traceback" not in said
+    assert process.returncode == 0
     assert os.listdir(tmp_path) == ["gradio"]
     assert shared.read_text() == "another user's"
 

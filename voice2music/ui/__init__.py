@@ -42,6 +42,8 @@ def launch(
         # all users of the machine share and only one of them may write to. Gradio asks for it when
         # it is imported.
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "gradio")
+        # And so does torch, which makes its folder whether or not it compiles anything.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(folder) / "torch"))
         try:
             with garbage_later():
                 from voice2music.ui import serving

@@ -5,6 +5,7 @@ import logging
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,8 @@ from voice2music.ui import page, theme
 from voice2music.ui.backend import Backend, installed
 
 log = logging.getLogger(__name__)
+
+PATIENCE = 20.0  # s that the end waits for a model that is being loaded
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,16 @@ def serve(
         )
     gc.freeze()  # nobody has come yet: all there is stays, and need not be looked at again
     # Not before, as Gradio gives its server five seconds to start.
-    threading.Thread(target=warm_up, args=(backend,), daemon=True).start()
+    leaving = threading.Event()
+    warming = threading.Thread(target=warm_up, args=(backend, leaving.is_set), daemon=True)
+    warming.start()
     if idle:
         release_when_idle(idle)
-    blocks.block_thread()
+    try:
+        blocks.block_thread()
+    finally:  # an interpreter that ends in the middle of a load ends with an abort
+        leaving.set()
+        warming.join(PATIENCE)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -71,13 +80,19 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def warm_up(backend: Backend) -> None:
-    """Load what the first visitor would wait for: the ears, the band, the models that are here."""
+def warm_up(backend: Backend, leaving: Callable[[], bool] = lambda: False) -> None:
+    """Load what the first visitor would wait for: the ears, the band, the models that are here.
+
+    Args:
+        leaving: whether there will be no visitor any more.
+    """
     with garbage_later():
         for path in list(backend.examples.values())[:1]:
             backend.analyse(backend.read(path, Limits()), None)
         log.info("the ears are ready")
         for column in ("band", "musicgen", "audioldm"):
+            if leaving():
+                return
             try:
                 load_engine(column, Request())
             except VoiceToMusicError as error:
