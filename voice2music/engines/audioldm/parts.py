@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "bfloat16"]
+SMALL = 5_000_000  # bytes of a UNet's weights below which half precision gains nothing
 FOLDERS = ("vae", "unet", "text_encoder", "tokenizer", "vocoder", "scheduler")
 
 
@@ -139,7 +140,8 @@ def load_parts(
             optionally `audio_tower/`, `vocoder/inverter/` and `voice2music.json`.
         device: as torch names them.
         precision: of the UNet, which is nearly all of the work; the rest stays in float32. "auto"
-            is half precision on a graphics card and float32 elsewhere.
+            is half precision on a graphics card, and bfloat16 on a processor that computes in it
+            (avx512_bf16), but for a UNet so small that it would gain nothing.
         audio_tower: a CLAP from elsewhere (see `load_audio_tower`) instead of the folder's own.
         trust: see `load_audio_tower`.
     Raises:
@@ -152,7 +154,8 @@ def load_parts(
         text = _text_tower(folder)
         tower = _audio_tower(folder, text, audio_tower, trust) if layout.clap != "words" else None
         vae = diffusers_model("AutoencoderKL", folder / "vae", torch.float32)
-        unet = diffusers_model("UNet2DConditionModel", folder / "unet", _dtype(device, precision))
+        dtype = _dtype(folder / "unet", device, precision)
+        unet = diffusers_model("UNet2DConditionModel", folder / "unet", dtype)
         if layout.film:
             load_film(unet, folder / "unet")
         vocoder = transformers_model("SpeechT5HifiGan", folder / "vocoder")
@@ -198,11 +201,13 @@ def add_audio_tower(source: Path, folder: Path, *, trust: bool = False) -> Path:
     return folder
 
 
-def _dtype(device: str, precision: Precision) -> torch.dtype:
+def _dtype(unet: Path, device: str, precision: Precision) -> torch.dtype:
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if not device.startswith("cuda"):
-        return torch.float32
+        size = sum(file.stat().st_size for file in unet.glob("*.safetensors"))
+        fast = size >= SMALL and torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
     exact = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if exact else torch.float16
 
