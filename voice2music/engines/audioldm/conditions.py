@@ -5,9 +5,9 @@ With guidance g, and a tune or voice that the checkpoint was trained to follow a
     prediction = nothing + g (words - nothing) + m (words and tune - words),  m = g faithful / 0.7
 
 so that at the usual faithful of 0.7 words and tune are guided together (the middle branch drops
-out, and with it a third of the work), and at 0 only the words count. Where words and voice share
-one CLAP vector, there is one condition: the voice has up to half of it, so that the words (the
-genre) always count.
+out, and with it a third of the work), and at 0 only the words count. Without guidance g is 1. Where
+words and voice share one CLAP vector, there is one condition: the voice has up to half of it, so
+that the words (the genre) always count.
 """
 
 import torch
@@ -47,14 +47,16 @@ def branches(
     silent = _rows(parts, None, frames)
 
     apart = hears_tune(parts, given) or (parts.layout.clap == "concatenated" and voice is not None)
-    follow = guidance * settings.faithful / USUAL if apart else guidance
+    share = settings.faithful / USUAL if apart else 1.0
+    follow = guidance * share
     return (
         Branch(1 - guidance, _fused(parts, negative, None, 0.0), silent),
-        Branch(guidance - follow, _fused(parts, words, None, 0.0), silent),
+        Branch(guidance - follow, _fused(parts, words, None, 0.0), silent, 1 - share),
         Branch(
             follow,
             _fused(parts, words, voice, settings.faithful / 2),
             _rows(parts, given, frames),
+            share,
         ),
     )
 

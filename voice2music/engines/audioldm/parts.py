@@ -139,9 +139,9 @@ def load_parts(
         folder: with `vae/`, `unet/`, `text_encoder/`, `tokenizer/`, `vocoder/`, `scheduler/`, and
             optionally `audio_tower/`, `vocoder/inverter/` and `voice2music.json`.
         device: as torch names them.
-        precision: of the UNet, which is nearly all of the work; the rest stays in float32. "auto"
-            is half precision on a graphics card, and bfloat16 on a processor that computes in it
-            (avx512_bf16), but for a UNet so small that it would gain nothing.
+        precision: of the UNet, which is most of the work, and with bfloat16 of the VAE's decoder;
+            the rest is in float32. "auto" is half precision on a graphics card, and bfloat16 on a
+            processor that computes in it (avx512_bf16), but for a UNet that is too small to gain.
         audio_tower: a CLAP from elsewhere (see `load_audio_tower`) instead of the folder's own.
         trust: see `load_audio_tower`.
     Raises:

@@ -1,7 +1,7 @@
 """Denoising latents: noise schedule, guidance in one batch, windows, cancelling between them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from diffusers.configuration_utils import FrozenDict
 
 Sampler = Literal["dpm++", "ddim"]
+Interval = tuple[float, float]
+ALWAYS: Interval = (0.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +26,13 @@ class Branch:
         weight: the weights of all branches add up to 1; some may be negative or above 1.
         clap: what goes into the UNet's class embedding, shape (size,).
         melody: extra input channels, shape (C, T, F); C is 0 for a UNet without them.
+        unguided: its share where there is no guidance; all of them add up to 1.
     """
 
     weight: float
     clap: Tensor
     melody: Tensor
+    unguided: float = 0.0
 
 
 def scheduler_for(config: "FrozenDict", sampler: Sampler) -> "SchedulerMixin":
@@ -60,7 +64,7 @@ def times(scheduler: "SchedulerMixin", steps: int, strength: float) -> Tensor:
     if first < 0:
         return torch.zeros(0, dtype=torch.long)
     if scheduler.config.get("algorithm_type") == "dpmsolver++":
-        scheduler.set_timesteps(timesteps=_even_in_log_snr(scheduler.alphas_cumprod, steps, first))
+        scheduler.set_timesteps(timesteps=even_in_log_snr(scheduler.alphas_cumprod, steps, first))
         walk: Tensor = scheduler.timesteps
         return walk
     # With an offset, as the checkpoints have it, as many steps as the schedule is long run over it.
@@ -69,7 +73,7 @@ def times(scheduler: "SchedulerMixin", steps: int, strength: float) -> Tensor:
     return walk[len(walk) - max(1, round(strength * len(walk))) :]
 
 
-def _even_in_log_snr(signal: Tensor, steps: int, first: int) -> list[int]:
+def even_in_log_snr(signal: Tensor, steps: int, first: int) -> list[int]:
     """Time steps from `first` to 0, evenly spaced in log-SNR (Lu et al. 2022), falling.
 
     Evenly spaced in time, 20 steps lose 14 % of the spread of latents whose exact answer is known
@@ -94,6 +98,7 @@ def denoised(
     start: Tensor | None,
     strength: float,
     go_on: Callable[[float], None],
+    guided: Interval = ALWAYS,
 ) -> Tensor:
     """Latents out of noise, or out of `start` noised to `strength` (SDEdit; Meng et al. 2022).
 
@@ -105,6 +110,8 @@ def denoised(
         steps, strength: see `times`; strength 1 keeps nothing of `start`, 0 changes nothing.
         start: latents, or None to start from noise.
         go_on: called with the share done before each step; may raise `Cancelled`.
+        guided: shares of diffusion time between which there is guidance; at other times the
+            branches have their `unguided` shares (Kynkäänniemi et al. 2024).
     """
     walk = times(scheduler, steps, 1.0 if start is None else strength)
     if start is None or strength == 1:
@@ -113,14 +120,17 @@ def denoised(
         return start
     else:
         latents = scheduler.add_noise(start[None], noise[None], walk[:1])[0]
-    branches = [branch for branch in branches if branch.weight != 0]
+    weighed = [branch for branch in branches if branch.weight != 0]
+    unguided = [replace(b, weight=b.unguided) for b in branches if b.unguided != 0]
+    low, high = (share * scheduler.config.num_train_timesteps for share in guided)
     for i, time in enumerate(walk):
 
         def step_go_on(share: float, i: int = i) -> None:
             go_on((i + share) / len(walk))
 
         scaled = scheduler.scale_model_input(latents, time)
-        prediction = _guided(unet, scaled, time, branches, window, step_go_on)
+        now = weighed if low <= time <= high else unguided
+        prediction = _guided(unet, scaled, time, now, window, step_go_on)
         latents = scheduler.step(prediction[None], time, latents[None]).prev_sample[0]
     return latents
 
