@@ -1,7 +1,9 @@
 # make demo    sets everything up, makes music from a built-in hum, opens the app
 #              ONCE=1 stops after the music; PHONE=1 serves HTTPS on the local network
 # make test    sets everything up and runs the tests      make lint   format, lint, types, imports
-# make bench   writes benchmarks/*.md (DATA=folder)       make setup  only prepares .venv
+# make bench   writes benchmarks/*.md (DATA=folder); an hour of it is for benchmarks/audioldm_steps.md,
+#              of which what is finished in build/audioldm-steps is kept
+# make setup   only prepares .venv
 # make minis-report  measures the bundled models and writes the tables of checkpoints/*/README.md
 #              (MINIS=--quick for a few minutes instead of hours; MINIS=--help lists the options)
 # make finetuning-report  fine-tunes both bundled models on a style of its own, in over an hour, and
@@ -72,6 +74,7 @@ bench: setup-test
 	$(BIN)/python benchmarks/factory.py --archive $(DATA)/symbolic/OpenEWLD.tar.xz
 	$(BIN)/python benchmarks/codec.py $(DATA) > benchmarks/codec.md
 	$(BIN)/python benchmarks/builder.py > benchmarks/builder.md
+	$(BIN)/python benchmarks/audioldm_steps.py --data $(DATA)
 
 minis-report: setup-test
 	$(BIN)/python -m voice2music.evaluation.minis --data $(DATA) $(MINIS)
