@@ -66,6 +66,7 @@ format: setup-test
 	$(BIN)/ruff check --fix .
 
 bench: setup-test
+	$(BIN)/python benchmarks/speed.py
 	@test -d $(DATA) || { echo "There is no $(DATA): give the folder of reference recordings, make bench DATA=..."; exit 1; }
 	$(BIN)/python benchmarks/hearing.py --data $(DATA)
 	$(BIN)/python benchmarks/harmony.py $(DATA)/symbolic > benchmarks/harmony.md
@@ -75,6 +76,7 @@ bench: setup-test
 	$(BIN)/python benchmarks/codec.py $(DATA) > benchmarks/codec.md
 	$(BIN)/python benchmarks/builder.py > benchmarks/builder.md
 	$(BIN)/python benchmarks/audioldm_steps.py --data $(DATA)
+	$(BIN)/python benchmarks/musicgen_settings.py --data $(DATA)
 
 minis-report: setup-test
 	$(BIN)/python -m voice2music.evaluation.minis --data $(DATA) $(MINIS)

@@ -1,6 +1,6 @@
 """How soon the program is there, and the memory of its engines, as rows of a Markdown table.
 
-    python benchmarks/startup.py [--runs 5]
+    python benchmarks/speed_startup.py [--runs 5]
 
 Every run is a fresh process; the medians are given. "Usable" is the page in a headless Chromium
 with its recorder and its button to be seen, "an example heard" the first thing a visitor can do;

@@ -15,7 +15,7 @@ def garbage_later() -> Iterator[None]:
 
     Importing gradio or transformers makes some hundred thousand objects that all stay, and the
     collector walks over them again and again: a fifth of gradio's import, a third of a model's
-    first load (`benchmarks/startup.py`). Where the caller had switched it off, it stays off.
+    first load (`benchmarks/speed_startup.py`). Where the caller had switched it off, it stays off.
     """
     _enter()
     try:
