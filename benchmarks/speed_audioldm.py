@@ -8,7 +8,6 @@ busy machine slows both alike; medians. Prints Markdown.
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from voice2music.engines.audioldm.sampling import (
 from voice2music.engines.audioldm.vocoding import waveform
 from voice2music.engines.base import Conditioning, Settings
 from voice2music.evaluation.minis.soundness import TUNE, hummed
+from voice2music.footprint import peak_bytes
 from voice2music.request import Request
 
 NAME = "mini-audioldm"
@@ -238,7 +238,7 @@ def one_take(name: str, seconds: float) -> dict[str, float]:
         settings = Settings(seed, start_from="noise")
         list(engine.generate(asked, settings, lambda share, words: None, lambda: False))
         spent = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     return {"seconds": spent, "peak": float(peak)}
 
 

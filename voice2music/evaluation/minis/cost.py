@@ -1,7 +1,6 @@
 """What ten seconds of music cost, in a process that does nothing else."""
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -63,6 +62,7 @@ def measured(column: str, checkpoint: str) -> Cost:
     from voice2music.engines.base import Part, Settings
     from voice2music.engines.loading import load_engine
     from voice2music.evaluation.minis.soundness import TUNE, hummed
+    from voice2music.footprint import peak_bytes
     from voice2music.request import Request
 
     torch.set_num_threads(THREADS)
@@ -82,8 +82,7 @@ def measured(column: str, checkpoint: str) -> Cost:
             if isinstance(part, Part) and not first:
                 first = time.perf_counter() - start
         times.append([first, time.perf_counter() - start])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Cost(loaded - begun, times[0][0], times[0][1], times[1][1], peak)
+    return Cost(loaded - begun, times[0][0], times[0][1], times[1][1], peak_bytes())
 
 
 if __name__ == "__main__":
