@@ -4,13 +4,13 @@ Oracles are transformers' decoder, its logits processors, and scipy's chi-square
 """
 
 import itertools
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from musicgen_passages import CASES, GREEDY, SIZES, in_company, networks, passage, prefix
 from scipy.stats import chisquare
 from tiny_musicgen import build_tiny_musicgen
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,55 +28,10 @@ from voice2music.engines.musicgen.decoder import Decoder
 from voice2music.engines.musicgen.drawing import Sampling, drawn, processed
 from voice2music.engines.musicgen.linears import Dense, Int8, int8_pays
 from voice2music.engines.musicgen.loading import whole_model
-from voice2music.engines.musicgen.loop import Branch, Passage, guided, written
+from voice2music.engines.musicgen.loop import Branch, Passage, written
 from voice2music.errors import BadRequest, CorruptCheckpoint
 
-SIZES = {  # of the decoders under test; the last is as wide as the bundled model
-    "tiny": {},
-    "even": {"hidden_size": 32, "ffn_dim": 64},
-    "middle": {
-        "hidden_size": 256,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 4,
-        "ffn_dim": 1024,
-    },
-}
-GREEDY = Sampling(top_k=1)
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MusicgenMelodyForCausalLM]:
-    """The library's decoders by size."""
-    root = tmp_path_factory.mktemp("decoders")
-    folders = {name: build_tiny_musicgen(root / name, sizes=own) for name, own in SIZES.items()}
-    return {name: whole_model(folder, torch.float32).decoder for name, folder in folders.items()}
-
-
-def prefix(network: MusicgenMelodyForCausalLM, seed: int, positions: int = 20) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(positions, network.config.hidden_size, generator=generator)
-
-
-def passage(
-    decoder: Decoder,
-    network: MusicgenMelodyForCausalLM,
-    *,
-    seed: int = 0,
-    frames: int = 30,
-    known: int = 0,
-    words: float = 3.0,
-    voice: float = 3.0,
-    sampling: Sampling = GREEDY,
-) -> tuple[Passage, torch.Tensor]:
-    """Something to write, and the codes it is written into."""
-    branches = guided(
-        *(prefix(network, seed + i) for i in range(3)), words=words, voice=voice
-    )  # fmt: skip
-    generator = torch.Generator().manual_seed(seed)
-    codes = torch.zeros((4, frames), dtype=torch.long)
-    codes[:, :known] = torch.randint(0, 32, (4, known), generator=generator)
-    return Passage(decoder, branches, codes, known, sampling, generator), codes
-
+__all__ = ["networks"]  # a fixture
 
 # The decoder
 
@@ -226,7 +181,7 @@ def test_guided_logits_are_the_librarys(networks: dict[str, MusicgenMelodyForCau
     network, seen = networks["tiny"], []
     decoder = Decoder(network, "float32")
     own, _ = passage(decoder, network)
-    logits = own.begin()
+    _, logits = decoder.begin(own.prefixes, own.known_columns, own.steps - 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "voice2music.engines.musicgen.loop.drawn",
@@ -255,30 +210,6 @@ def test_draws_pass_a_chi_square_test(sampling: Sampling) -> None:
 
 
 # Company
-
-
-def in_company(company: Company, passages: list[Passage]) -> list[list[int]]:
-    """What each one's listener hears, all at once."""
-    heard: list[list[int]] = [[] for _ in passages]
-
-    def listen(i: int) -> None:
-        heard[i] += company.written(passages[i])
-
-    threads = [threading.Thread(target=listen, args=(i,)) for i in range(len(passages))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    return heard
-
-
-CASES = [
-    {"seed": 1, "frames": 40},
-    {"seed": 2, "frames": 12, "voice": 2.0},
-    {"seed": 3, "frames": 33, "known": 9},
-    {"seed": 4, "frames": 25, "words": 1.0, "voice": 1.0},
-    {"seed": 5, "frames": 40, "known": 3, "voice": 0.0},
-]
 
 
 @pytest.mark.parametrize(("size", "precision"), [("tiny", "float32"), ("even", "int8")])
@@ -331,7 +262,7 @@ def test_more_than_there_are_seats_wait(networks: dict[str, MusicgenMelodyForCau
         assert all(one.done for one in passages)
         return max(most)
 
-    size = passage(decoder, network, frames=100)[0].bytes
+    size = decoder.table(1).bytes_for([passage(decoder, network, frames=100)[0]])
     assert size == 2 * 2 * 2 * (20 + 103) * 24 * 4  # kinds, layers, branches, positions, width
     assert busiest() > 3
     assert busiest(seats=2) == 2

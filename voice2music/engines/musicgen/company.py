@@ -10,14 +10,9 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-import torch
-from torch import Tensor
-
-from voice2music.engines.musicgen.decoder import Decoder
-from voice2music.engines.musicgen.loop import Passage
+from voice2music.engines.musicgen.loop import Decoding, Passage, Table
 
 SEATS: Final = 16  # passages at once; more wait until one is done
-ROOM: Final = 3 << 30  # bytes for their pasts; one that needs more is written by itself
 
 
 class Company:
@@ -26,11 +21,13 @@ class Company:
     Args:
         decoder: of all passages.
         seats: how many are written at once.
-        room: bytes that their pasts may take together.
+        room: bytes that their pasts may take together, the decoder's by default; one that needs
+            more is written by itself.
     """
 
-    def __init__(self, decoder: Decoder, seats: int = SEATS, room: int = ROOM) -> None:
-        self._decoder, self._seats, self._room = decoder, seats, room
+    def __init__(self, decoder: Decoding, seats: int = SEATS, room: int | None = None) -> None:
+        self._table, self._seats = decoder.table(seats), seats
+        self._room = decoder.room if room is None else room
         self._lock = threading.Lock()
         self._waiting: list[_Seat] = []
         self._at_work = False
@@ -62,11 +59,14 @@ class Company:
         seated: list[_Seat] = []
         while self._at_work:
             going = [seat for seat in seated if not seat.over]
+            for seat in seated:
+                if seat not in going:
+                    self._table.dismiss(seat.passage)
             fresh = self._joining(going)
             for seat in fresh:
-                seat.begin()
-            self._step(going)
+                seat.begin(self._table)
             seated = going + fresh
+            self._step([seat for seat in seated if not seat.over])
 
     def _joining(self, going: list["_Seat"]) -> list["_Seat"]:
         """Who takes a free seat now; when there is nobody at all, the thread is over."""
@@ -79,24 +79,22 @@ class Company:
         return joining
 
     def _fits(self, seat: "_Seat", others: list["_Seat"]) -> bool:
-        taken = sum(other.passage.bytes for other in others)
-        enough = taken + seat.passage.bytes <= self._room
-        return not others or (enough and len(others) < self._seats)
+        if not others:
+            return True
+        passages = [one.passage for one in (*others, seat)]
+        return len(others) < self._seats and self._table.bytes_for(passages) <= self._room
 
     def _step(self, seats: list["_Seat"]) -> None:
         """One step for all of them."""
         if not seats:
             return
-        pasts = [seat.passage.past for seat in seats if seat.passage.past is not None]
-        columns = torch.tensor([seat.passage.column for seat in seats])
         try:
-            logits = self._decoder.advance(pasts, columns)
+            self._table.step([seat.passage for seat in seats])
         except BaseException as error:  # handed over whole and raised by those who wait
             for seat in seats:
-                seat.fail(error)
-            return
-        for seat, own in zip(seats, logits, strict=True):
-            seat.draw(own)
+                seat.passage.error = error
+        for seat in seats:
+            seat.tell()
 
 
 class _Seat:
@@ -105,34 +103,24 @@ class _Seat:
     def __init__(self, passage: Passage) -> None:
         self.passage = passage
         self.left = False
-        self._failed = False
         self._news: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
 
     @property
     def over(self) -> bool:
         """Whether there is nothing more to do for it."""
-        return self.left or self._failed or self.passage.done
+        return self.left or self.passage.error is not None or self.passage.done
 
-    def begin(self) -> None:
-        """The first step."""
+    def begin(self, table: Table) -> None:
+        """Be admitted."""
         try:
-            self.draw(self.passage.begin())
+            table.admit(self.passage)
         except BaseException as error:
-            self.fail(error)
+            self.passage.error = error
+        self.tell()
 
-    def draw(self, logits: Tensor) -> None:
-        """Write one step's tokens and tell."""
-        try:
-            self.passage.draw(logits)
-        except BaseException as error:
-            self.fail(error)
-        else:
-            self._news.put(self.passage.taken)
-
-    def fail(self, error: BaseException) -> None:
-        """End it with an error."""
-        self._failed = True
-        self._news.put(error)
+    def tell(self) -> None:
+        """How far it is, or why it cannot go on."""
+        self._news.put(self.passage.error or self.passage.taken)
 
     def heard(self) -> Iterator[int]:
         """The steps taken, the latest news only, until the end."""
@@ -143,5 +131,6 @@ class _Seat:
                 news = self._news.get()
             if isinstance(news, BaseException):
                 raise news
-            taken = news
-            yield taken
+            if news > taken:
+                taken = news
+                yield taken

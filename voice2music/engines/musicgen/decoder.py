@@ -8,6 +8,7 @@ one, the past lies in memory set aside once, and nothing else happens in a step.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,10 @@ from transformers.models.musicgen_melody.modeling_musicgen_melody import (
 )
 
 from voice2music.engines.musicgen.linears import Linear, Precision, packed
+from voice2music.engines.musicgen.loop import Passage
+from voice2music.errors import CorruptCheckpoint
+
+ROOM: Final = 3 << 30  # bytes for all pasts
 
 
 class Past:
@@ -166,6 +171,15 @@ class Decoder:
             past.length += 1
         return torch.split(self._logits(hidden), rows)
 
+    @property
+    def room(self) -> int:
+        """See `loop.Decoding`."""
+        return ROOM
+
+    def table(self, seats: int) -> "Apart":
+        """See `loop.Decoding`; any number of passages fit."""
+        return Apart(self)
+
     def bytes_of_past(self, branches: int, positions: int) -> int:
         """Memory that a request takes while it is decoded."""
         size: int = 2 * self.depth * branches * positions * self.width * 4
@@ -185,6 +199,40 @@ class Decoder:
     def _logits(self, hidden: Tensor) -> Tensor:
         """Rows (n, width) to logits (n, codebooks, vocabulary)."""
         return self._heads(self._norm(hidden)).view(len(hidden), self.codebooks, -1)
+
+
+class Apart:
+    """Passages each with a past of its own; see `loop.Table`."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._pasts: dict[Passage, Past] = {}
+
+    def admit(self, passage: Passage) -> None:
+        """See `loop.Table`; the first step is taken."""
+        prefixes, columns = passage.prefixes, passage.known_columns
+        self._pasts[passage], logits = self._decoder.begin(prefixes, columns, passage.steps - 1)
+        passage.draw(logits)
+
+    def step(self, passages: Sequence[Passage]) -> None:
+        """See `loop.Table`; one step."""
+        pasts = [self._pasts[passage] for passage in passages]
+        columns = torch.tensor([passage.column for passage in passages])
+        logits = self._decoder.advance(pasts, columns)
+        for passage, own in zip(passages, logits, strict=True):
+            try:
+                passage.draw(own)
+            except CorruptCheckpoint as error:
+                passage.error = error
+
+    def dismiss(self, passage: Passage) -> None:
+        """See `loop.Table`."""
+        self._pasts.pop(passage, None)
+
+    def bytes_for(self, passages: Sequence[Passage]) -> int:
+        """See `loop.Table`."""
+        size = self._decoder.bytes_of_past
+        return sum(size(len(passage.branches), passage.positions) for passage in passages)
 
 
 def _fed(layer: _Layer, hidden: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from voice2music.engines.musicgen.company import Company
 from voice2music.engines.musicgen.decoder import Decoder
 from voice2music.engines.musicgen.drawing import Sampling
 from voice2music.engines.musicgen.format import Format
-from voice2music.engines.musicgen.loop import Branch, Passage, codebook_delays, guided, written
+from voice2music.engines.musicgen.loop import Branch, Decoding, Passage, codebook_delays, guided
 from voice2music.engines.musicgen.rows import melody_rows, null_rows
 from voice2music.engines.musicgen.sounding import PieceSounder
 from voice2music.engines.musicgen.spectra import TokenSpectra
@@ -83,11 +83,11 @@ class MusicGen:
         about: About,
         chroma: ChromaSource = "tracked",
         spectra: TokenSpectra | None = None,
-        decoder: Decoder | None = None,
+        decoder: Decoding | None = None,
     ) -> None:
         self._model = model.eval()
-        self.decoder = decoder or Decoder(model.decoder, "float32")
-        self._company = Company(self.decoder)
+        self.decoder: Decoding = decoder or Decoder(model.decoder, "float32")
+        self._company, self._alone = Company(self.decoder), Company(self.decoder, seats=1)
         self._spectra = spectra
         self._tokenizer = tokenizer
         # It keeps the padding it was last asked for: two jobs at once would get each other's.
@@ -225,10 +225,8 @@ class MusicGen:
             done += passage.steps
 
     def _written(self, passage: Passage, settings: Settings) -> Iterator[int]:
-        """See `loop.written`; together with the passages of other requests unless told not to."""
-        if settings.alone:
-            return written(self.decoder, passage)
-        return self._company.written(passage)
+        """Together with the passages of other requests unless told not to."""
+        return (self._alone if settings.alone else self._company).written(passage)
 
     def branches(self, asked: Conditioning, settings: Settings) -> tuple[Branch, ...]:
         """The conditioned runs of the decoder for the first window."""

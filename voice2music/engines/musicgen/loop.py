@@ -5,16 +5,17 @@ text, draws from the global random state and gives nothing before the end. The g
 loop equal the library's (see the tests).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voice2music.engines.musicgen.decoder import Decoder, Past
 from voice2music.engines.musicgen.drawing import Sampling, drawn
+from voice2music.engines.musicgen.linears import Precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +64,62 @@ def column_of(codes: NDArray[np.int64], delays: tuple[int, ...], step: int, pad:
     ]
 
 
-class Passage:
-    """A stretch of music that is being written, one step of the decoder at a time.
+class Table(Protocol):
+    """Where passages are written side by side; used by one thread at a time."""
 
-    `begin`, then `draw` until `done`; between them someone calls `Decoder.advance` with `past` and
-    `column`, perhaps with those of other passages.
+    def admit(self, passage: "Passage") -> None:
+        """Read its conditions and its past; it may take its first step.
+
+        Raises:
+            CorruptCheckpoint: its numbers are not finite.
+        """
+        ...
+
+    def step(self, passages: Sequence["Passage"]) -> None:
+        """One step or a few for all of them; one that breaks gets its `error`.
+
+        Args:
+            passages: all that are at the table but those that are done, broken or given up.
+        """
+        ...
+
+    def dismiss(self, passage: "Passage") -> None:
+        """Forget it, whether done or not, admitted or not."""
+        ...
+
+    def bytes_for(self, passages: Sequence["Passage"]) -> int:
+        """Memory that their pasts take at this table."""
+        ...
+
+
+class Decoding(Protocol):
+    """A decoder's weights where they are to run, see `decoder.Decoder` and `card.CardDecoder`."""
+
+    precision: Precision
+    device: torch.device
+    codebooks: int
+    channels: int
+    pad: int
+
+    @property
+    def room(self) -> int:
+        """Bytes that the pasts of all passages may take together."""
+        ...
+
+    def table(self, seats: int) -> Table:
+        """Room for so many passages at once."""
+        ...
+
+    def bytes_of_past(self, branches: int, positions: int) -> int:
+        """Memory that a request takes while it is decoded."""
+        ...
+
+
+class Passage:
+    """A stretch of music that is being written, one step of the decoder at a time, by a `Table`.
+
+    Either that takes its `column`s and gives logits to `draw`, or it draws by itself, and what it
+    has drawn is `taken_over`.
 
     Args:
         decoder: whose codebooks and padding these are.
@@ -76,42 +128,44 @@ class Passage:
             past to go on from.
         known: frames that are given, 0 to begin from nothing.
         sampling, generator: of the draws, on the processor.
+
+    Attributes:
+        error: why it cannot be written to its end.
     """
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Decoding,
         branches: tuple[Branch, ...],
         codes: Tensor,
         known: int,
         sampling: Sampling,
         generator: torch.Generator,
     ) -> None:
-        self._decoder, self._branches = decoder, branches
-        self._codes, self._known = codes.numpy(), known
-        self._sampling, self._generator = sampling, generator
+        self._decoder, self.branches = decoder, branches
+        self._codes, self.known = codes.numpy(), known
+        self.sampling, self.generator = sampling, generator
         self._delays = codebook_delays(len(codes), decoder.channels)
         self._frames, self._latest = codes.shape[1], max(self._delays)
         weights = torch.tensor([branch.weight for branch in branches], device=decoder.device)
         self._weights = weights[:, None, None]
         self._step = known
-        self.past: Past | None = None
+        self.error: BaseException | None = None
 
     @property
     def steps(self) -> int:
         """Of the decoder, from first to last."""
-        return self._frames - self._known + self._latest
+        return self._frames - self.known + self._latest
 
     @property
-    def bytes(self) -> int:
-        """Memory for the past once it is begun."""
-        positions = len(self._branches[0].prefix) + self._known + self.steps
-        return self._decoder.bytes_of_past(len(self._branches), positions)
+    def positions(self) -> int:
+        """Of the decoder when all is written: conditions, what is known, and all steps."""
+        return len(self.branches[0].prefix) + self.known + self.steps
 
     @property
     def taken(self) -> int:
         """Steps so far."""
-        return self._step - self._known
+        return self._step - self.known
 
     @property
     def done(self) -> bool:
@@ -125,14 +179,28 @@ class Passage:
 
     def complete(self, taken: int) -> int:
         """Frames all of whose codebooks are written after so many steps."""
-        return self._known + max(0, taken - self._latest)
+        return self.known + max(0, taken - self._latest)
 
-    def begin(self) -> Tensor:
-        """Read conditions and past; the branches' logits for the first `draw`."""
-        columns = torch.tensor([self._column(step) for step in range(self._known + 1)]).T
-        prefixes = torch.stack([branch.prefix for branch in self._branches])
-        self.past, logits = self._decoder.begin(prefixes, columns, self.steps - 1)
-        return logits
+    @property
+    def prefixes(self) -> Tensor:
+        """Of all branches, shape (branches, positions, width)."""
+        return torch.stack([branch.prefix for branch in self.branches])
+
+    @property
+    def known_columns(self) -> Tensor:
+        """The decoder's input up to the first draw, int64, shape (codebooks, known + 1)."""
+        return torch.tensor([self._column(step) for step in range(self.known + 1)]).T
+
+    @property
+    def columns(self) -> Tensor:
+        """The decoder's input at all steps and what the last one draws: int64, (steps, codebooks).
+
+        -1 stands where a token is yet to be drawn.
+        """
+        codes = self._codes.copy()
+        codes[:, self.known :] = -1
+        pad, count = self._decoder.pad, self.known + self.steps + 1
+        return torch.tensor([column_of(codes, self._delays, i, pad) for i in range(count)])
 
     @torch.inference_mode()
     def draw(self, logits: Tensor) -> None:
@@ -143,22 +211,42 @@ class Passage:
         Raises:
             CorruptCheckpoint: they are not finite.
         """
-        mixed = (self._weights * logits).sum(dim=0).to(self._generator.device)
-        tokens = drawn(mixed, self._sampling, self._generator)
+        mixed = (self._weights * logits).sum(dim=0).to(self.generator.device)
+        tokens = drawn(mixed, self.sampling, self.generator)
         for book, delay in enumerate(self._delays):
-            if self._known <= self._step - delay < self._frames:
+            if self.known <= self._step - delay < self._frames:
                 self._codes[book, self._step - delay] = tokens[book]
         self._step += 1
+
+    def taken_over(self, columns: NDArray[np.int64], steps: int) -> None:
+        """Write tokens that were drawn elsewhere.
+
+        Args:
+            columns: as `columns`, filled so far.
+            steps: that were taken in all.
+        """
+        for book, delay in enumerate(self._delays):
+            end = max(self.known, min(self._frames, self.known + steps - delay))
+            drawn_ = columns[self.known + 1 + delay : end + 1 + delay, book]
+            self._codes[book, self.known : end] = drawn_
+        self._step = self.known + steps
 
     def _column(self, step: int) -> list[int]:
         return column_of(self._codes, self._delays, step, self._decoder.pad)
 
 
-def written(decoder: Decoder, passage: Passage) -> Iterator[int]:
-    """Write a passage by itself; yields the steps taken, after every step."""
-    passage.draw(passage.begin())
+def written(decoder: Decoding, passage: Passage) -> Iterator[int]:
+    """Write a passage by itself; yields the steps taken.
+
+    Raises:
+        CorruptCheckpoint: its numbers are not finite.
+    """
+    table = decoder.table(1)
+    table.admit(passage)
+    while passage.error is None and not passage.done:
+        if passage.taken:
+            yield passage.taken
+        table.step([passage])
+    if passage.error is not None:
+        raise passage.error
     yield passage.taken
-    while not passage.done:
-        assert passage.past is not None
-        passage.draw(*decoder.advance([passage.past], torch.tensor([passage.column])))
-        yield passage.taken
