@@ -33,7 +33,7 @@ class Dense:
     """
 
     def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype) -> None:
-        self._weights = _stacked(layers).to(dtype).t().contiguous()
+        self._weights = stacked(layers).to(dtype).t().contiguous()
 
     def __call__(self, rows: Tensor) -> Tensor:
         """See `Linear`."""
@@ -50,7 +50,7 @@ class Int8:
     """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        weights = _stacked(layers).float()
+        weights = stacked(layers).float()
         scales = (weights.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.bfloat16).tiny)
         self._scales = scales.bfloat16()
         steps = weights / self._scales.float()[:, None]
@@ -78,5 +78,6 @@ def int8_fits(network: MusicgenMelodyForCausalLM) -> bool:
     return all(size % WHOLE == 0 for size in (network.config.hidden_size, network.config.ffn_dim))
 
 
-def _stacked(layers: Sequence[nn.Linear]) -> Tensor:
+def stacked(layers: Sequence[nn.Linear]) -> Tensor:
+    """Their weights one below the other, shape (out of all, in)."""
     return torch.cat([layer.weight.detach() for layer in layers])

@@ -16,10 +16,12 @@ from transformers import (
 
 from voice2music.checkpoints import Checkpoint, locate
 from voice2music.engines.memory import memory_errors_named
+from voice2music.engines.musicgen.card import CardDecoder
 from voice2music.engines.musicgen.decoder import Decoder
 from voice2music.engines.musicgen.engine import About, ChromaSource, MusicGen
 from voice2music.engines.musicgen.format import Format, read_format
 from voice2music.engines.musicgen.linears import WHOLE, Precision, int8_fits, int8_pays
+from voice2music.engines.musicgen.loop import Decoding
 from voice2music.engines.musicgen.spectra import load_spectra
 from voice2music.engines.quiet import quiet_transformers
 from voice2music.errors import BadRequest, CorruptCheckpoint
@@ -79,7 +81,7 @@ def load(
     form = read_format(checkpoint.folder)
     _check_rows(model, form, checkpoint.folder)
     with memory_errors_named():
-        decoder = Decoder(model.decoder, _precision(model.decoder, precision), spend=True)
+        decoder = _decoder(model.decoder, _precision(model.decoder, precision))
     about = About(checkpoint.name, checkpoint.sha256, checkpoint.licence, checkpoint.commercial)
     log.info("loaded %s on %s in %s", checkpoint.name, device, decoder.precision)
     spectra = load_spectra(checkpoint.folder)
@@ -151,6 +153,13 @@ def _precision(network: MusicgenMelodyForCausalLM, wish: Wish) -> Precision:
     if wish == "int8" or (wish == "auto" and on_cpu and takes and int8_pays()):
         return "int8"
     return "bfloat16" if network.dtype == torch.bfloat16 else "float32"
+
+
+def _decoder(network: MusicgenMelodyForCausalLM, precision: Precision) -> Decoding:
+    """Laid out for the device that the network is on, and instead of it."""
+    if network.device.type == "cuda":
+        return CardDecoder(network, precision, graph=True, spend=True)
+    return Decoder(network, precision, spend=True)
 
 
 def _check_codec(model: MusicgenMelodyForConditionalGeneration, folder: Path) -> None:

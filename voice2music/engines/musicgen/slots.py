@@ -1,0 +1,236 @@
+"""Passages side by side on a graphics card: a step is one captured graph, tokens stay there.
+
+A step of few rows reads all weights and does little else, so its time is that of the reading if
+nothing comes between: no calls from the processor (`torch.cuda.CUDAGraph`), no waiting for it
+(tokens are drawn on the card and go straight into the next step), no shapes that change. For that
+all passages share one table of keys and values; which row belongs to whom, how long it is and how
+its tokens are drawn are numbers in tensors.
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor
+
+from voice2music.engines.musicgen.drawing import Samplings, drawn_each, not_finite
+from voice2music.engines.musicgen.loop import Passage
+
+if TYPE_CHECKING:
+    from voice2music.engines.musicgen.card import CardDecoder
+
+BUCKET: Final = 256  # positions; attention reads whole buckets
+BURST: Final = 10  # steps between two looks at the tokens
+BRANCHES: Final = 3  # most runs of one passage, see `loop.guided`
+NOISE: Final = 32  # steps for which noise is drawn together
+SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # counts of rows that have graphs
+_CAPTURING: Final = threading.Lock()  # other threads may use the card meanwhile, but not capture
+
+
+@dataclass(eq=False)
+class _Place:
+    """Where a passage sits.
+
+    Args:
+        offset: positions before its first column.
+    """
+
+    seat: int
+    rows: list[int]
+    offset: int
+    noise: torch.Generator
+
+    def position(self, passage: Passage) -> int:
+        """Of the coming step."""
+        return self.offset + passage.known + passage.taken
+
+
+class Slots:
+    """Passages in one table of keys and values; see `loop.Table`.
+
+    A passage's noise comes from a generator of its own, so that its seed means the same in any
+    company; logits are then as near as the products of other numbers of rows are.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, decoder: "CardDecoder", seats: int) -> None:
+        self._decoder, self._places = decoder, dict[Passage, _Place]()
+        device, books = decoder.device, decoder.codebooks
+        self._seats, self._graphs = seats, dict[tuple[int, int, int], torch.cuda.CUDAGraph]()
+        self._past, self._sinusoids = decoder.new_past(0, 0), decoder.sinusoids(1)
+        self._columns = torch.zeros((seats, 1, books), dtype=torch.long, device=device)
+        self._noise = torch.ones((seats, NOISE, books, decoder.vocabulary), device=device)
+        self._step = torch.zeros(seats, dtype=torch.long, device=device)
+        self._last, self._offset = self._step.clone(), self._step.clone()
+        self._broken = torch.zeros(seats, dtype=torch.bool, device=device)
+        self._mates = torch.zeros((seats, BRANCHES), dtype=torch.long, device=device)
+        self._weights = torch.zeros((seats, BRANCHES, 1, 1), device=device)
+        self._owners = torch.zeros(SIZES[-1], dtype=torch.long, device=device)
+        self._samplings = Samplings.usual(seats, device)
+
+    @torch.inference_mode()
+    def admit(self, passage: Passage) -> None:
+        """See `loop.Table`; no step is taken."""
+        prefixes, columns = passage.prefixes, passage.columns
+        taken = {row for place in self._places.values() for row in place.rows}
+        rows = [row for row in range(SIZES[-1]) if row not in taken][: len(prefixes)]
+        self._make_room(rows[-1] + 1, prefixes.shape[1] + len(columns))
+        sitting = {place.seat for place in self._places.values()}
+        seat = min(set(range(self._seats)) - sitting)
+        seed = int(torch.randint(2**62, (), generator=passage.generator))
+        noise = torch.Generator(self._decoder.device).manual_seed(seed)
+        place = _Place(seat, rows, prefixes.shape[1], noise)
+        self._seat(passage, place, columns)
+        self._read(passage, place, prefixes)
+        self._places[passage] = place
+
+    @torch.inference_mode()
+    def step(self, passages: Sequence[Passage]) -> None:
+        """See `loop.Table`; as many steps as the shortest has left, but not more than `BURST`."""
+        count = min(BURST, *(passage.steps - passage.taken for passage in passages))
+        with torch.cuda.device(self._decoder.device) if self._decoder.graph else nullcontext():
+            for i in range(count):
+                for passage in passages:
+                    self._renew_noise(passage, passage.taken + i)
+                self._run(*self._shape(i))
+        columns, broken = self._columns.cpu().numpy(), self._broken.tolist()
+        for passage in passages:
+            seat = self._places[passage].seat
+            passage.taken_over(columns[seat], passage.taken + count)
+            passage.error = not_finite() if broken[seat] else None
+
+    @torch.inference_mode()
+    def dismiss(self, passage: Passage) -> None:
+        """See `loop.Table`."""
+        place = self._places.pop(passage, None)
+        if place is not None:
+            for state in (self._step, self._last, self._offset):
+                state[place.seat] = 0
+            self._owners[place.rows] = 0
+
+    def bytes_for(self, passages: Sequence[Passage]) -> int:
+        """See `loop.Table`; all rows are as long as the longest."""
+        rows = _size(sum(len(passage.branches) for passage in passages))
+        longest = max(passage.positions for passage in passages)
+        return self._decoder.bytes_of_past(rows, longest)
+
+    def _make_room(self, rows: int, positions: int) -> None:
+        """A larger table where this does not fit; what is written in it is kept."""
+        had, length = self._past.shape[1:3]
+        if rows <= had and positions <= length:
+            return
+        self._graphs = {}  # they hold the old one's addresses
+        if not self._places:
+            had = length = 0
+            self._past = self._decoder.new_past(0, 0)  # freed before the new one is made
+        past, columns = self._past, self._columns
+        length = max(whole(positions), length)
+        self._past = self._decoder.new_past(max(_size(rows), had), length)
+        self._past[:, : past.shape[1], : past.shape[2]] = past
+        self._sinusoids = self._decoder.sinusoids(length)
+        self._columns = columns.new_zeros((self._seats, length, columns.shape[2]))
+        kept = min(length, columns.shape[1])
+        self._columns[:, :kept] = columns[:, :kept]
+
+    def _seat(self, passage: Passage, place: _Place, columns: Tensor) -> None:
+        """Fill in what concerns one passage."""
+        seat, count = place.seat, len(place.rows)
+        self._columns[seat, : len(columns)] = columns.to(self._columns)
+        self._step[seat], self._last[seat] = passage.known, len(columns) - 1
+        self._offset[seat], self._broken[seat] = place.offset, False
+        self._mates[seat] = place.rows[0]
+        self._mates[seat, :count] = torch.tensor(place.rows).to(self._mates)
+        weights = torch.tensor([branch.weight for branch in passage.branches])
+        self._weights[seat] = 0
+        self._weights[seat, :count, 0, 0] = weights.to(self._weights)
+        self._owners[place.rows] = seat
+        self._samplings.put(seat, passage.sampling, self._decoder.vocabulary)
+
+    def _read(self, passage: Passage, place: _Place, prefixes: Tensor) -> None:
+        """Its conditions and its past."""
+        decoder = self._decoder
+        known = decoder.embedded(self._columns[place.seat, : passage.known])
+        known = known.expand(len(prefixes), -1, -1)
+        hidden = torch.cat([prefixes.to(known), known], dim=1)
+        rows = torch.tensor(place.rows, device=decoder.device)
+        self._past[:, rows] = 0  # masked positions count as zero times what is there
+        decoder.read(hidden + self._sinusoids[: hidden.shape[1]], self._past, rows)
+
+    def _renew_noise(self, passage: Passage, taken: int) -> None:
+        """Where it is used up, by the passage's own steps."""
+        if taken == 0 or (passage.known + taken) % NOISE == 0:
+            place = self._places[passage]
+            self._noise[place.seat].exponential_(generator=place.noise)
+
+    def _shape(self, ahead: int) -> tuple[int, int, int]:
+        """Seats, rows and bucket of the step that comes after `ahead` others."""
+        places = self._places.values()
+        seats = min(_size(max(place.seat for place in places) + 1), self._seats)
+        rows = min(_size(max(row for p in places for row in p.rows) + 1), self._past.shape[1])
+        longest = max(place.position(passage) for passage, place in self._places.items())
+        return seats, rows, min(whole(longest + ahead + 1), self._past.shape[2])
+
+    def _run(self, seats: int, rows: int, bucket: int) -> None:
+        """One step on the device."""
+        if not self._decoder.graph:
+            return self._advance(seats, rows, bucket)
+        key = seats, rows, bucket
+        if key not in self._graphs:
+            self._graphs[key] = self._captured(*key)
+        return self._graphs[key].replay()
+
+    @cached_property
+    def _aside(self) -> torch.cuda.Stream:
+        """Where steps are captured; libraries keep memory for every stream they see."""
+        return torch.cuda.Stream(self._decoder.device)  # type: ignore[no-untyped-call]
+
+    def _captured(self, seats: int, rows: int, bucket: int) -> torch.cuda.CUDAGraph:
+        """A step as a graph. It is run before, since libraries set themselves up at first."""
+        states = (self._step, self._columns, self._broken)
+        kept = [state.clone() for state in states]
+        aside, here = self._aside, torch.cuda.current_stream()
+        graph, others = torch.cuda.CUDAGraph(), list(self._graphs.values())
+        pool = others[0].pool() if others else None  # nothing is left in it between steps
+        with _CAPTURING:
+            aside.wait_stream(here)
+            with torch.cuda.stream(aside):
+                for _ in range(2):
+                    self._advance(seats, rows, bucket)
+            here.wait_stream(aside)
+            for state, before in zip(states, kept, strict=True):
+                state.copy_(before)
+            with torch.cuda.graph(graph, pool, aside, capture_error_mode="thread_local"):
+                self._advance(seats, rows, bucket)
+        return graph
+
+    def _advance(self, seats: int, rows: int, bucket: int) -> None:
+        """What is captured: from the columns at hand to those that come next."""
+        who, step = torch.arange(seats, device=self._step.device), self._step[:seats]
+        owners = self._owners[:rows]
+        positions = (self._offset + self._step)[owners].clamp(max=bucket - 1)
+        hidden = self._decoder.embedded(self._columns[who, step])[owners]
+        hidden = hidden + self._sinusoids[positions]
+        logits = self._decoder.step(hidden, self._past, positions, bucket)
+        mixed = (self._weights[:seats] * logits[self._mates[:seats]]).sum(dim=1)
+        noise = self._noise[who, step % NOISE]
+        tokens = drawn_each(mixed, self._samplings[slice(seats)], noise)
+        coming = torch.minimum(step + 1, self._last[:seats])
+        ready = self._columns[who, coming]
+        self._columns[who, coming] = torch.where(ready < 0, tokens, ready)
+        self._broken[:seats] |= ~torch.isfinite(mixed.sum(dim=(1, 2)))
+        self._step[:seats] = coming
+
+
+def whole(positions: int) -> int:
+    """Rounded up to whole buckets."""
+    return -(-positions // BUCKET) * BUCKET
+
+
+def _size(count: int) -> int:
+    """The next of `SIZES`."""
+    return SIZES[bisect_left(SIZES, count)]
