@@ -276,16 +276,16 @@ def lengths(name: str = NAME) -> list[str]:
 
 def large() -> list[str]:
     """A decoder of MusicGen-Melody's size, random weights: `generate` in bfloat16 and ours."""
-    model = _large_model()
+    model = large_model()
     prefix = torch.randn(2, LARGE_PREFIX, LARGE["hidden_size"]).bfloat16()
     branches = (Branch(prefix[0], GUIDANCE), Branch(prefix[1], 1 - GUIDANCE))
     rows = torch.randn(1, 235, 12).bfloat16()
     text = torch.ones((1, 64), dtype=torch.long)
     decoders = {wish: Decoder(model.decoder, wish) for wish in ("bfloat16", "int8")}
     works: dict[str, Work] = {
-        "generate, bfloat16": lambda: _large_generate(model, text, rows, LARGE_STEPS)
+        "generate, bfloat16": lambda: large_generated(model, text, rows, LARGE_STEPS)
     }
-    brief: dict[str, Work] = {"generate, bfloat16": lambda: _large_generate(model, text, rows, 5)}
+    brief: dict[str, Work] = {"generate, bfloat16": lambda: large_generated(model, text, rows, 5)}
     for wish, decoder in decoders.items():
         frames = LARGE_STEPS - 3  # as many steps, the last codebook being three late
         works[wish] = lambda d=decoder, f=frames: _drawn(d, branches, f, Sampling())
@@ -309,7 +309,7 @@ def large() -> list[str]:
     ]
 
 
-def _large_generate(
+def large_generated(
     model: MusicgenMelodyForConditionalGeneration,
     text: torch.Tensor,
     rows: torch.Tensor,
@@ -326,7 +326,7 @@ def _large_generate(
     )
 
 
-def _large_model() -> MusicgenMelodyForConditionalGeneration:
+def large_model(sizes: dict[str, int] = LARGE) -> MusicgenMelodyForConditionalGeneration:
     """The original's decoder beside a text encoder and a codec that cost nothing."""
     small = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
     codec = EncodecConfig(
@@ -334,7 +334,7 @@ def _large_model() -> MusicgenMelodyForConditionalGeneration:
         upsampling_ratios=[8, 5, 4, 4], target_bandwidths=[2.2],
     )  # fmt: skip
     decoder = MusicgenMelodyDecoderConfig(
-        **LARGE, num_codebooks=4, vocab_size=2048, pad_token_id=2048, bos_token_id=2048
+        **sizes, num_codebooks=4, vocab_size=2048, pad_token_id=2048, bos_token_id=2048
     )
     config = MusicgenMelodyConfig(
         text_encoder=T5Config(vocab_size=100, **small).to_dict(),
