@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from musicgen_passages import CASES, GREEDY, SIZES, in_company, networks, passage, prefix
 from scipy.stats import chisquare
 from tiny_musicgen import build_tiny_musicgen
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import MusicgenMelodyForCausalLM
 
 from voice2music.engines.musicgen import load
@@ -172,6 +173,48 @@ def test_a_table_takes_as_much_as_it_says(networks: Networks) -> None:
         table.admit(one)
     size = 2 * 2 * 12 * BUCKET * 24 * 4  # kinds, layers, rows (11), positions, width, bytes
     assert table.bytes_for(passages) == size == table._past.nbytes
+
+
+# What a graph needs
+
+
+class _Listed(TorchDispatchMode):
+    """Names of torch's functions in the order of their calls, but for mere views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if not func.is_view:
+            self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+ASKING = {"item", "_local_scalar_dense", "nonzero", "is_nonzero", "equal", "unique"}  # and wait
+
+
+def test_a_step_asks_the_device_nothing_and_is_the_same_calls_whoever_sits(
+    networks: Networks,
+) -> None:
+    network = networks["middle"]
+    card = on_cpu(network)
+    passages = [
+        passage(card, network, sampling=Sampling(20, 1.1, top_p), **case)[0]
+        for case, top_p in zip(CASES, (1.0, 0.9, 1.0, 0.8, 1.0), strict=True)
+    ]
+    table, lists = card.table(len(passages)), []
+    for one in passages:
+        table.admit(one)
+        with _Listed() as listed, torch.inference_mode():
+            table._advance(*table._shape(0))
+        lists.append(listed.names)
+        table.step([one for one in passages if one in table._places])
+    assert "index_copy_" in lists[0]  # it does list
+    assert all(names == lists[0] for names in lists)
+    assert not ASKING & set(lists[0])
+    assert lists[0].count("addmm") == 2 * 6  # layers
+    assert lists[0].count("index_copy_") == 6
 
 
 # Draws

@@ -8,6 +8,7 @@ guidance and windows may differ.
 import queue
 import threading
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Final
 
 from voice2music.engines.musicgen.loop import Decoding, Passage, Table
@@ -26,11 +27,19 @@ class Company:
     """
 
     def __init__(self, decoder: Decoding, seats: int = SEATS, room: int | None = None) -> None:
-        self._table, self._seats = decoder.table(seats), seats
-        self._room = decoder.room if room is None else room
+        self._decoder, self._seats, self._given_room = decoder, seats, room
         self._lock = threading.Lock()
         self._waiting: list[_Seat] = []
         self._at_work = False
+
+    @cached_property
+    def _table(self) -> Table:
+        """Made when it is first needed, which is where the card is, if one is lent for a while."""
+        return self._decoder.table(self._seats)
+
+    @cached_property
+    def _room(self) -> int:
+        return self._decoder.room if self._given_room is None else self._given_room
 
     def written(self, passage: Passage) -> Iterator[int]:
         """Write a passage; yields the steps taken, now and then, all of them at the end.
