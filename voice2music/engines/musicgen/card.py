@@ -16,7 +16,7 @@ from transformers.models.musicgen_melody.modeling_musicgen_melody import (
     MusicgenMelodySinusoidalPositionalEmbedding,
 )
 
-from voice2music.engines.musicgen.decoder import ROOM
+from voice2music.engines.musicgen.decoder import ROOM, copied
 from voice2music.engines.musicgen.linears import Precision, stacked
 from voice2music.engines.musicgen.slots import Slots, whole
 
@@ -64,7 +64,7 @@ class CardDecoder:
         self._embeddings = torch.cat(books).to(self.dtype)
         self._firsts = torch.arange(self.codebooks, device=self.device) * len(books[0])
         self._layers = [_packed(layer, self.dtype, spend) for layer in inner.layers]
-        self._norm = _copied(inner.layer_norm, self.dtype)
+        self._norm = copied(inner.layer_norm, self.dtype)
         self._heads = stacked(list(network.lm_heads)).to(self.dtype)
         self.vocabulary = len(self._heads) // self.codebooks
         if spend:
@@ -155,10 +155,10 @@ def _fed(layer: _Layer, hidden: Tensor) -> Tensor:
 def _packed(layer: MusicgenMelodyDecoderLayer, dtype: torch.dtype, spend: bool) -> _Layer:
     attention = layer.self_attn
     made = _Layer(
-        first_norm=_copied(layer.self_attn_layer_norm, dtype),
+        first_norm=copied(layer.self_attn_layer_norm, dtype),
         qkv=stacked([attention.q_proj, attention.k_proj, attention.v_proj]).to(dtype),
         out=stacked([attention.out_proj]).to(dtype),
-        second_norm=_copied(layer.final_layer_norm, dtype),
+        second_norm=copied(layer.final_layer_norm, dtype),
         wide=stacked([layer.fc1]).to(dtype),
         narrow=stacked([layer.fc2]).to(dtype),
         activation=layer.activation_fn,
@@ -166,9 +166,3 @@ def _packed(layer: MusicgenMelodyDecoderLayer, dtype: torch.dtype, spend: bool) 
     if spend:
         layer.to("meta")
     return made
-
-
-def _copied(norm: nn.LayerNorm, dtype: torch.dtype) -> nn.LayerNorm:
-    copy = nn.LayerNorm(norm.normalized_shape, eps=norm.eps)
-    copy.load_state_dict(norm.state_dict())
-    return copy.to(norm.weight.device, dtype).requires_grad_(False)

@@ -117,7 +117,7 @@ class Decoder:
         size = len(inner.embed_tokens[0].weight)
         self._firsts = torch.arange(self.codebooks, device=self.device) * size
         self._layers = [_packed_layer(layer, precision, spend) for layer in inner.layers]
-        self._norm = _exact(inner.layer_norm)
+        self._norm = copied(inner.layer_norm, torch.float32)
         self._heads = packed(list(network.lm_heads), precision)
         if spend:
             network.to("meta")
@@ -243,10 +243,10 @@ def _fed(layer: _Layer, hidden: Tensor) -> Tensor:
 def _packed_layer(layer: MusicgenMelodyDecoderLayer, precision: Precision, spend: bool) -> _Layer:
     attention = layer.self_attn
     made = _Layer(
-        first_norm=_exact(layer.self_attn_layer_norm),
+        first_norm=copied(layer.self_attn_layer_norm, torch.float32),
         qkv=packed([attention.q_proj, attention.k_proj, attention.v_proj], precision),
         out=packed([attention.out_proj], precision),
-        second_norm=_exact(layer.final_layer_norm),
+        second_norm=copied(layer.final_layer_norm, torch.float32),
         wide=packed([layer.fc1], precision),
         narrow=packed([layer.fc2], precision),
         activation=layer.activation_fn,
@@ -256,8 +256,8 @@ def _packed_layer(layer: MusicgenMelodyDecoderLayer, precision: Precision, spend
     return made
 
 
-def _exact(norm: nn.LayerNorm) -> nn.LayerNorm:
-    """A copy in float32."""
+def copied(norm: nn.LayerNorm, dtype: torch.dtype) -> nn.LayerNorm:
+    """A copy where the original is."""
     copy = nn.LayerNorm(norm.normalized_shape, eps=norm.eps)
     copy.load_state_dict(norm.state_dict())
-    return copy.requires_grad_(False)
+    return copy.to(norm.weight.device, dtype).requires_grad_(False)
