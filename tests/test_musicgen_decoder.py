@@ -4,6 +4,7 @@ Oracles are transformers' decoder, its logits processors, and scipy's chi-square
 """
 
 import itertools
+import threading
 from pathlib import Path
 
 import pytest
@@ -228,7 +229,7 @@ def test_batched_rows_equal_single_rows(
     heard = in_company(Company(decoder), [one for one, _ in together])
     for news, (one, _) in zip(heard, together, strict=True):
         assert news[-1] == one.steps
-        assert news == sorted(set(news))
+        assert news == sorted(news)
     for (_, alone), (_, batched) in zip(single, together, strict=True):
         assert torch.equal(alone, batched)
     everything = [codes for _, codes in single]
@@ -286,6 +287,54 @@ def test_leaving_frees_the_seat_and_disturbs_nobody(
     expected, alone = passage(decoder, network, seed=7)
     list(written(decoder, expected))
     assert torch.equal(codes, alone)
+
+
+def test_one_after_the_other_none_is_forgotten(
+    networks: dict[str, MusicgenMelodyForCausalLM],
+) -> None:
+    """The thread ends when nobody is there, which may be just when somebody comes."""
+    network = networks["tiny"]
+    decoder = Decoder(network, "float32")
+    company, done = Company(decoder), []
+
+    def visit(seed: int) -> None:
+        for i in range(40):
+            one, _ = passage(decoder, network, seed=seed + i, frames=2)
+            list(company.written(one))
+            done.append(one.done)
+
+    threads = [threading.Thread(target=visit, args=(100 * i,), daemon=True) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert done == [True] * 120
+
+
+def test_who_waits_for_a_seat_can_leave(networks: dict[str, MusicgenMelodyForCausalLM]) -> None:
+    network = networks["tiny"]
+    decoder = Decoder(network, "float32")
+    company = Company(decoder, seats=1)
+    sitting = company.written(passage(decoder, network, frames=20_000)[0])
+    next(sitting)
+    waiting = company.written(passage(decoder, network)[0])
+    assert next(waiting) == 0
+    waiting.close()
+    sitting.close()
+
+
+def test_a_table_that_breaks_is_told_to_all_and_replaced(
+    networks: dict[str, MusicgenMelodyForCausalLM],
+) -> None:
+    network = networks["tiny"]
+    decoder = Decoder(network, "float32")
+    company = Company(decoder)
+    table, decoder.table = decoder.table, None
+    with pytest.raises(TypeError):
+        list(company.written(passage(decoder, network)[0]))
+    decoder.table = table
+    again, _ = passage(decoder, network)
+    assert list(company.written(again))[-1] == again.steps
 
 
 def test_one_that_breaks_breaks_alone(networks: dict[str, MusicgenMelodyForCausalLM]) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from voice2music.engines.musicgen.loop import Decoding, Passage, Table
 
 SEATS: Final = 16  # passages at once; more wait until one is done
+LOOK: Final = 0.2  # s without news after which a listener is asked whether to go on
 
 
 class Company:
@@ -30,6 +31,7 @@ class Company:
         self._decoder, self._seats, self._given_room = decoder, seats, room
         self._lock = threading.Lock()
         self._waiting: list[_Seat] = []
+        self._seated: list[_Seat] = []  # touched by the thread alone
         self._at_work = False
 
     @cached_property
@@ -65,27 +67,38 @@ class Company:
         threading.Thread(target=self._work, name="musicgen-decoder", daemon=True).start()
 
     def _work(self) -> None:
-        seated: list[_Seat] = []
-        while self._at_work:
-            going = [seat for seat in seated if not seat.over]
-            for seat in seated:
-                if seat not in going:
-                    self._table.dismiss(seat.passage)
-            fresh = self._joining(going)
-            for seat in fresh:
-                seat.begin(self._table)
-            seated = going + fresh
-            self._step([seat for seat in seated if not seat.over])
+        """What the thread does. It is over when nobody is there, which only the lock can tell."""
+        try:
+            while self._seat_people():
+                for seat in self._seated:
+                    if not seat.begun:
+                        seat.begin(self._table)
+                self._step([seat for seat in self._seated if not seat.over])
+        except BaseException as error:  # nobody may wait for ever
+            self._break_up(error)
 
-    def _joining(self, going: list["_Seat"]) -> list["_Seat"]:
-        """Who takes a free seat now; when there is nobody at all, the thread is over."""
-        joining: list[_Seat] = []
+    def _seat_people(self) -> bool:
+        """Seats of those who are done go to those who wait; whether anybody is there."""
+        for seat in self._seated:
+            if seat.over:
+                self._table.dismiss(seat.passage)
+        self._seated = [seat for seat in self._seated if not seat.over]
         with self._lock:
             self._waiting = [seat for seat in self._waiting if not seat.left]
-            while self._waiting and self._fits(self._waiting[0], going + joining):
-                joining.append(self._waiting.pop(0))
-            self._at_work = bool(going or joining)
-        return joining
+            while self._waiting and self._fits(self._waiting[0], self._seated):
+                self._seated.append(self._waiting.pop(0))
+            self._at_work = bool(self._seated)
+            return self._at_work
+
+    def _break_up(self, error: BaseException) -> None:
+        """All who are there or wait get the error; the next one finds an empty table."""
+        with self._lock:
+            everybody, self._seated, self._waiting = self._seated + self._waiting, [], []
+            self.__dict__.pop("_table", None)
+            self._at_work = False
+        for seat in everybody:
+            seat.passage.error = seat.passage.error or error
+            seat.tell()
 
     def _fits(self, seat: "_Seat", others: list["_Seat"]) -> bool:
         if not others:
@@ -111,7 +124,7 @@ class _Seat:
 
     def __init__(self, passage: Passage) -> None:
         self.passage = passage
-        self.left = False
+        self.left = self.begun = False
         self._news: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
 
     @property
@@ -121,6 +134,7 @@ class _Seat:
 
     def begin(self, table: Table) -> None:
         """Be admitted."""
+        self.begun = True
         try:
             table.admit(self.passage)
         except BaseException as error:
@@ -132,10 +146,17 @@ class _Seat:
         self._news.put(self.passage.error or self.passage.taken)
 
     def heard(self) -> Iterator[int]:
-        """The steps taken, the latest news only, until the end."""
+        """The steps taken, the latest news only, until the end.
+
+        Without news the same again, so that who waits for a seat can think better of it.
+        """
         taken = 0
         while taken < self.passage.steps:
-            news = self._news.get()
+            try:
+                news = self._news.get(timeout=LOOK)
+            except queue.Empty:
+                yield taken
+                continue
             while not isinstance(news, BaseException) and not self._news.empty():
                 news = self._news.get()
             if isinstance(news, BaseException):
