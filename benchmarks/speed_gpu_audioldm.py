@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from voice2music.engines.audioldm.engine import STEPS
+from voice2music.engines.audioldm.replaying import Replayed
 from voice2music.engines.audioldm.sampling import Branch, denoised, scheduler_for, times
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Latent:
 
     def __init__(self, setting: "Setting") -> None:
         self.setting, self.pipeline = setting, pipeline(setting)
+        self.unet = Replayed(self.pipeline.unet, graph=setting.device == "cuda")
         self.clap = torch.randn(2, CLAP, device=setting.device).bfloat16()
 
     def theirs(self, steps: int) -> None:
@@ -79,7 +81,7 @@ class Latent:
         none = noise[:0]
         both = [Branch(2.5, self.clap[0], none), Branch(-1.5, self.clap[1], none)]
         latents = denoised(
-            self.pipeline.unet, scheduler_for(config, "dpm++"), noise, both, frames, steps,
+            self.unet, scheduler_for(config, "dpm++"), noise, both, frames, steps,
             None, 1.0, lambda share: None,
         )  # fmt: skip
         mel = self.pipeline.decode_latents(latents[None].to(self.clap))

@@ -11,6 +11,7 @@ from voice2music.engines.audioldm.conditions import branches, hears_tune, hears_
 from voice2music.engines.audioldm.inversion import inverted
 from voice2music.engines.audioldm.layout import Layout
 from voice2music.engines.audioldm.parts import Parts
+from voice2music.engines.audioldm.replaying import Replayed
 from voice2music.engines.audioldm.sampling import (
     ALWAYS,
     Interval,
@@ -76,6 +77,8 @@ class AudioLDM:
 
     def __init__(self, parts: Parts, about: About, sampler: Sampler = "dpm++") -> None:
         self.parts, self.about, self.sampler = parts, about, sampler
+        on_card = parts.unet.device.type == "cuda"
+        self._unet = Replayed(parts.unet, graph=True) if on_card else parts.unet
 
     def describe(self) -> Description:
         """What it is and what it cannot do."""
@@ -184,7 +187,7 @@ class AudioLDM:
         frames = self.parts.frames(conditioning.seconds)
         conditions = branches(self.parts, conditioning, settings, frames)
         latents = denoised(
-            self.parts.unet,
+            self._unet,
             scheduler_for(self.parts.schedule, self.sampler),
             self._noise(settings.seed, frames),
             conditions,

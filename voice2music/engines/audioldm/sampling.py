@@ -103,7 +103,8 @@ def denoised(
     """Latents out of noise, or out of `start` noised to `strength` (SDEdit; Meng et al. 2022).
 
     Args:
-        unet: UNet2DConditionModel; takes latents and melody channels, predicts latents.
+        unet: UNet2DConditionModel or what stands in for it, see `replaying`; takes latents and
+            melody channels, predicts latents.
         noise: unit Gaussian, shape (channels, T, F).
         branches: conditions; those of weight 0 cost nothing.
         window: most latent frames the UNet is given at once.

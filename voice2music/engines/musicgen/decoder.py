@@ -6,6 +6,7 @@ hundreds of small functions. Here queries, keys and values are one product, all 
 one, the past lies in memory set aside once, and nothing else happens in a step.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -258,6 +259,4 @@ def _packed_layer(layer: MusicgenMelodyDecoderLayer, precision: Precision, spend
 
 def copied(norm: nn.LayerNorm, dtype: torch.dtype) -> nn.LayerNorm:
     """A copy where the original is."""
-    copy = nn.LayerNorm(norm.normalized_shape, eps=norm.eps)
-    copy.load_state_dict(norm.state_dict())
-    return copy.to(norm.weight.device, dtype).requires_grad_(False)
+    return copy.deepcopy(norm).to(dtype).requires_grad_(False)

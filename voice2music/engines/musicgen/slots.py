@@ -7,17 +7,15 @@ all passages share one table of keys and values; which row belongs to whom, how 
 its tokens are drawn are numbers in tensors.
 """
 
-import threading
 from bisect import bisect_left
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 
+from voice2music.engines.graphs import Graphs
 from voice2music.engines.musicgen.drawing import Samplings, drawn_each, not_finite
 from voice2music.engines.musicgen.loop import Passage
 
@@ -29,7 +27,6 @@ BURST: Final = 10  # steps between two looks at the tokens
 BRANCHES: Final = 3  # most runs of one passage, see `loop.guided`
 NOISE: Final = 32  # steps for which noise is drawn together
 SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # counts of rows that have graphs
-_CAPTURING: Final = threading.Lock()  # other threads may use the card meanwhile, but not capture
 
 
 @dataclass(eq=False)
@@ -61,7 +58,7 @@ class Slots:
     def __init__(self, decoder: "CardDecoder", seats: int) -> None:
         self._decoder, self._places = decoder, dict[Passage, _Place]()
         device, books = decoder.device, decoder.codebooks
-        self._seats, self._graphs = seats, dict[tuple[int, int, int], torch.cuda.CUDAGraph]()
+        self._seats, self._graphs = seats, Graphs(device)
         self._past, self._sinusoids = decoder.new_past(0, 0), decoder.sinusoids(1)
         self._columns = torch.zeros((seats, 1, books), dtype=torch.long, device=device)
         self._noise = torch.ones((seats, NOISE, books, decoder.vocabulary), device=device)
@@ -93,11 +90,10 @@ class Slots:
     def step(self, passages: Sequence[Passage]) -> None:
         """See `loop.Table`; as many steps as the shortest has left, but not more than `BURST`."""
         count = min(BURST, *(passage.steps - passage.taken for passage in passages))
-        with torch.cuda.device(self._decoder.device) if self._decoder.graph else nullcontext():
-            for i in range(count):
-                for passage in passages:
-                    self._renew_noise(passage, passage.taken + i)
-                self._run(*self._shape(i))
+        for i in range(count):
+            for passage in passages:
+                self._renew_noise(passage, passage.taken + i)
+            self._run(*self._shape(i))
         columns, broken = self._columns.cpu().numpy(), self._broken.tolist()
         for passage in passages:
             seat = self._places[passage].seat
@@ -124,7 +120,7 @@ class Slots:
         had, length = self._past.shape[1:3]
         if rows <= had and positions <= length:
             return
-        self._graphs = {}  # they hold the old one's addresses
+        self._graphs.forget_all()  # they hold the old one's addresses
         if not self._places:
             had = length = 0
             self._past = self._decoder.new_past(0, 0)  # freed before the new one is made
@@ -179,34 +175,9 @@ class Slots:
         """One step on the device."""
         if not self._decoder.graph:
             return self._advance(seats, rows, bucket)
+        changed = (self._step, self._columns, self._broken)
         key = seats, rows, bucket
-        if key not in self._graphs:
-            self._graphs[key] = self._captured(*key)
-        return self._graphs[key].replay()
-
-    @cached_property
-    def _aside(self) -> torch.cuda.Stream:
-        """Where steps are captured; libraries keep memory for every stream they see."""
-        return torch.cuda.Stream(self._decoder.device)  # type: ignore[no-untyped-call]
-
-    def _captured(self, seats: int, rows: int, bucket: int) -> torch.cuda.CUDAGraph:
-        """A step as a graph. It is run before, since libraries set themselves up at first."""
-        states = (self._step, self._columns, self._broken)
-        kept = [state.clone() for state in states]
-        aside, here = self._aside, torch.cuda.current_stream()
-        graph, others = torch.cuda.CUDAGraph(), list(self._graphs.values())
-        pool = others[0].pool() if others else None  # nothing is left in it between steps
-        with _CAPTURING:
-            aside.wait_stream(here)
-            with torch.cuda.stream(aside):
-                for _ in range(2):
-                    self._advance(seats, rows, bucket)
-            here.wait_stream(aside)
-            for state, before in zip(states, kept, strict=True):
-                state.copy_(before)
-            with torch.cuda.graph(graph, pool, aside, capture_error_mode="thread_local"):
-                self._advance(seats, rows, bucket)
-        return graph
+        return self._graphs.run(key, lambda: self._advance(*key), changed)
 
     def _advance(self, seats: int, rows: int, bucket: int) -> None:
         """What is captured: from the columns at hand to those that come next."""
