@@ -3,18 +3,20 @@
 Oracles are the processor's decoder and transformers', scipy's chi-square test and `processed`.
 """
 
+import copy
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from musicgen_passages import CASES, GREEDY, SIZES, in_company, networks, passage, prefix
 from scipy.stats import chisquare
 from tiny_musicgen import build_tiny_musicgen
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import MusicgenMelodyForCausalLM
+from watching import ASKING, Listed
 
 from voice2music.engines.musicgen import load
 from voice2music.engines.musicgen.card import CardDecoder
@@ -27,7 +29,7 @@ from voice2music.engines.musicgen.drawing import (
     processed,
     processed_each,
 )
-from voice2music.engines.musicgen.loop import Branch, Passage, written
+from voice2music.engines.musicgen.loop import Branch, Passage, Table, written
 from voice2music.engines.musicgen.slots import BUCKET, BURST
 from voice2music.errors import CorruptCheckpoint
 
@@ -84,7 +86,7 @@ def test_greedy_tokens_in_company_are_the_processors_alone(networks: Networks, s
         in_company(Company(card), [one for one, _ in ours]), ours, strict=True
     ):
         assert news[-1] == one.steps
-        assert news == sorted(set(news))
+        assert news == sorted(news)
     for (_, theirs), (_, codes) in zip(expected, ours, strict=True):
         assert len(theirs.unique()) > 5
         assert torch.equal(codes, theirs)
@@ -126,6 +128,77 @@ def test_the_table_grows_under_those_who_sit_at_it(networks: Networks) -> None:
         alone, expected = passage(processor, network, **case)
         list(written(processor, alone))
         assert torch.equal(ours, expected)
+
+
+def test_a_seat_that_was_left_asks_for_no_rows_beyond_those_at_work(networks: Networks) -> None:
+    """Rows of one who left lie above all others; on a card, reading there ends the process."""
+    network = networks["tiny"]
+    processor, card = Decoder(network, "float32"), on_cpu(network)
+    cases = [{"seed": i, "voice": voice} for i, voice in enumerate((2.0, 2.0, 1.0, 3.0))]
+    cases[2]["words"] = 1.0
+    (first, _), (second, _), *rest = (passage(card, network, **case) for case in cases)
+    table = card.table(3)
+    table.admit(first)
+    table.admit(second)
+    table.dismiss(first)
+    for one, _ in rest:
+        table.admit(one)
+    assert [place.rows for place in table._places.values()] == [[3, 4, 5], [0], [1, 2]]
+    table.dismiss(second)
+    while not rest[0][0].done:
+        table.step([one for one, _ in rest])
+    for case, (_, ours) in zip(cases[2:], rest, strict=True):
+        alone, expected = passage(processor, network, **case)
+        list(written(processor, alone))
+        assert torch.equal(ours, expected)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(5, 40),  # frames
+            st.sampled_from([(1.0, 1.0), (3.0, 3.0), (3.0, 2.0)]),  # one, two and three runs
+            st.integers(0, 2),  # bursts before it comes
+            st.integers(1, 4),  # bursts that it stays at most
+        ),
+        min_size=4,
+        max_size=8,
+    )
+)
+def test_whoever_comes_and_goes_each_writes_what_it_would_alone(
+    networks: Networks, visits: list[tuple[int, tuple[float, float], int, int]]
+) -> None:
+    network = networks["tiny"]
+    processor, card = Decoder(network, "float32"), on_cpu(network)
+    table, found, stays = card.table(len(visits)), list[tuple[Any, ...]](), dict[Passage, int]()
+    for seed, (frames, (words, voice), wait, stay) in enumerate(visits):
+        rounds(table, stays, wait)
+        case = {"seed": seed, "frames": frames, "words": words, "voice": voice}
+        found.append(passage(card, network, **case))
+        table.admit(found[-1][0])
+        stays[found[-1][0]] = stay
+        alone, expected = passage(processor, network, **case)
+        list(written(processor, alone))
+        found[-1] += (expected,)
+    rounds(table, stays, 4)
+    assert not stays
+    for ours, codes, expected in found:
+        complete = ours.complete(ours.taken)
+        assert torch.equal(codes[:, :complete], expected[:, :complete])
+
+
+def rounds(table: Table, stays: dict[Passage, int], count: int) -> None:
+    """So many bursts; who is done or has stayed long enough leaves."""
+    for _ in range(count if stays else 0):
+        table.step(list(stays))
+        for one in list(stays):
+            stays[one] -= 1
+            if one.done or not stays[one]:
+                table.dismiss(one)
+                del stays[one]
+        if not stays:
+            return
 
 
 # Company
@@ -178,22 +251,6 @@ def test_a_table_takes_as_much_as_it_says(networks: Networks) -> None:
 # What a graph needs
 
 
-class _Listed(TorchDispatchMode):
-    """Names of torch's functions in the order of their calls, but for mere views."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if not func.is_view:
-            self.names.append(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
-
-
-ASKING = {"item", "_local_scalar_dense", "nonzero", "is_nonzero", "equal", "unique"}  # and wait
-
-
 def test_a_step_asks_the_device_nothing_and_is_the_same_calls_whoever_sits(
     networks: Networks,
 ) -> None:
@@ -206,7 +263,7 @@ def test_a_step_asks_the_device_nothing_and_is_the_same_calls_whoever_sits(
     table, lists = card.table(len(passages)), []
     for one in passages:
         table.admit(one)
-        with _Listed() as listed, torch.inference_mode():
+        with Listed() as listed, torch.inference_mode():
             table._advance(*table._shape(0))
         lists.append(listed.names)
         table.step([one for one in passages if one in table._places])
@@ -215,6 +272,17 @@ def test_a_step_asks_the_device_nothing_and_is_the_same_calls_whoever_sits(
     assert not ASKING & set(lists[0])
     assert lists[0].count("addmm") == 2 * 6  # layers
     assert lists[0].count("index_copy_") == 6
+
+
+def test_a_step_needs_nothing_that_is_not_on_the_device(networks: Networks) -> None:
+    """On a device that holds no numbers: any that lay elsewhere would show."""
+    card = on_cpu(copy.deepcopy(networks["middle"]).to("meta"))
+    table = card.table(4)
+    table._make_room(6, BUCKET)
+    with Listed() as listed, torch.inference_mode():
+        table._advance(4, 6, BUCKET)
+    assert "addmm" in listed.names
+    assert listed.homes == {"meta"}
 
 
 # Draws

@@ -46,6 +46,8 @@ class Company:
     def written(self, passage: Passage) -> Iterator[int]:
         """Write a passage; yields the steps taken, now and then, all of them at the end.
 
+        The same number comes again where others keep it waiting, so that one may leave meanwhile.
+
         Leaving early frees the seat within one step.
 
         Raises:

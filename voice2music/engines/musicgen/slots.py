@@ -105,7 +105,8 @@ class Slots:
         """See `loop.Table`."""
         place = self._places.pop(passage, None)
         if place is not None:
-            for state in (self._step, self._last, self._offset):
+            # The seat and the rows may be run along with others: never beyond what these have.
+            for state in (self._step, self._last, self._offset, self._mates):
                 state[place.seat] = 0
             self._owners[place.rows] = 0
 
