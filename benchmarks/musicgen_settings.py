@@ -1,4 +1,4 @@
-"""What precision and guidance do to mini-musicgen's music: tune kept, words obeyed, tokens agreed.
+"""What precision, guidance and sampling do to mini-musicgen: tune and chords kept, words obeyed.
 
     python benchmarks/musicgen_settings.py [--data ../shared/data] [--pairs folder] [--work folder]
 
@@ -11,8 +11,8 @@ benchmarks/musicgen_settings.md.
 import argparse
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from voice2music.engines.musicgen.drawing import Sampling
 from voice2music.engines.musicgen.format import OWN_FILE
 from voice2music.engines.musicgen.loading import Wish
 from voice2music.engines.musicgen.loop import Passage, written
-from voice2music.evaluation.intervals import Estimate, estimate
+from voice2music.evaluation.intervals import Estimate, estimate, share_of_way
 from voice2music.evaluation.minis.following import floor_of
 from voice2music.evaluation.minis.listener import Listener
 from voice2music.evaluation.minis.material import (
@@ -48,29 +48,39 @@ from voice2music.styles import styles
 
 NAME = "mini-musicgen"
 VOICES = 48
+CHORDS = "chord accuracy"
 STEPS = 50  # of greedy decoding that are compared
-USUAL = 3.0
 OUT = Path(__file__).with_suffix(".md")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to ask: strengths of guidance of words and of voice."""
+    """One way to ask: strengths of guidance of words and of voice, and how tokens are drawn."""
 
     precision: Wish = "int8"
-    words: float = USUAL
-    voice: float = USUAL
+    words: float = 3.0
+    voice: float = 3.0
+    temperature: float = 1.2
+    top_p: float = 1.0
 
     @property
     def name(self) -> str:
         """Of its file."""
-        return f"{self.precision}-{self.words:g}-{self.voice:g}"
+        precision, *numbers = astuple(self)
+        return "-".join((precision, *(f"{number:g}" for number in numbers)))
 
 
 PRECISIONS = (Setting("float32"), Setting("bfloat16"), Setting("int8"))
 STRENGTHS = tuple(
     Setting("int8", words, voice)
-    for words, voice in ((3, 3), (4.5, 3), (6, 3), (6, 4), (8, 3), (6, 6), (3, 2), (3, 0))
+    for words, voice in (
+        (3, 3), (4.5, 3), (6, 3), (8, 3), (6, 3.5), (7, 3.5), (6, 4), (8, 4),
+        (6, 6), (3, 2), (3, 0),
+    )
+)  # fmt: skip
+DRAWS = tuple(
+    Setting("int8", 6, 3.5, temperature, top_p)
+    for temperature, top_p in ((1.0, 1.0), (1.1, 1.0), (1.2, 1.0), (1.3, 1.0), (1.2, 0.95))
 )
 
 
@@ -78,11 +88,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--data", type=Path, default=Path("../shared/data"))
     options.add_argument("--pairs", type=Path, help="renders that the listener learns from")
+    options.add_argument("--voices", type=int, default=VOICES)
     options.add_argument("--work", type=Path, default=Path("build/musicgen_settings"))
     given = options.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(given.data, given.pairs, given.work)
-    found = {setting: bench.found(setting) for setting in dict.fromkeys(PRECISIONS + STRENGTHS)}
+    bench = Bench(given.data, given.pairs, given.work, given.voices)
+    found = {
+        setting: bench.found(setting) for setting in dict.fromkeys(PRECISIONS + STRENGTHS + DRAWS)
+    }
     tokens = {setting: bench.agreement(setting) for setting in PRECISIONS}
     OUT.write_text("\n".join(page(found, tokens)) + "\n", encoding="utf-8")
 
@@ -90,13 +103,13 @@ def main() -> None:
 class Bench:
     """Voices, takes and the listener."""
 
-    def __init__(self, data: Path, pairs: Path | None, work: Path) -> None:
+    def __init__(self, data: Path, pairs: Path | None, work: Path, voices: int) -> None:
         self.work = work
         work.mkdir(parents=True, exist_ok=True)
         cache = cache_folder() / "minis"
         archive = data / "symbolic" / "OpenEWLD.tar.xz"
         tunes = cleared_tunes(archive) if archive.is_file() else ()
-        self.jobs = synthetic(held_out(cache / "held-out", FULL, tunes), VOICES)
+        self.jobs = synthetic(held_out(cache / "held-out", FULL, tunes), voices)
         self.bandstand = Bandstand(load_engine("band", Request()))
         through = {locate(NAME).sha256: engine_of("float32").reconstructed}
         self.listener: Listener = schooled(
@@ -122,6 +135,7 @@ class Bench:
             file = folder / OWN_FILE
             own = json.loads(file.read_text("utf-8"))
             own |= {"guidance": setting.voice, "word_guidance": setting.words}
+            own |= {"temperature": setting.temperature, "top_p": setting.top_p}
             file.write_text(json.dumps(own), encoding="utf-8")
         return folder
 
@@ -134,6 +148,8 @@ class Bench:
             "melody": [take.accuracy for take in takes],
             "floor": [floor_of(take, own) for take in takes],
             "genre": [float(g == t.genre) for g, t in zip(told, takes, strict=True)],
+            "chords": [take.measures[CHORDS] for take in takes],
+            "band": [self.bandstand.made(take.job).measures[CHORDS] for take in takes],
             "sound": [float(sound_of(take.music).sound) for take in takes],
         }
 
@@ -173,40 +189,51 @@ def greedy(engine: MusicGen, job: Job) -> torch.Tensor:
 
 def page(found: dict[Setting, dict[str, Any]], tokens: dict[Setting, Estimate]) -> Iterator[str]:
     """The whole report."""
-    yield "# mini-musicgen: precision and guidance"
+    voices = len(set(next(iter(found.values()))["voice"]))
+    yield "# mini-musicgen: precision, guidance and draws"
     yield ""
     yield (
         f"By `python benchmarks/musicgen_settings.py`, weights {locate(NAME).sha256[:16]}; "
-        f"{VOICES} held-out synthetic voices × 2 genres, one seed for all; 95 % bootstrap "
+        f"{voices} held-out synthetic voices × 2 genres, one seed for all; 95 % bootstrap "
         "intervals over voices. Melody: accuracy after Music ControlNet; its floor is the same "
         "takes against other voices. Genre: told by the listener of the models' report (1 in "
-        f"{len(styles())} by chance). Sound: neither silent, clipped nor stuck on one tone."
+        f"{len(styles())} by chance). Chords: accuracy as a share of the band's. Sound: neither "
+        "silent, clipped nor stuck on one tone."
     )
     yield ""
-    yield from _table("precision", PRECISIONS, found, tokens)
+    yield from _table("precision", {s.precision: s for s in PRECISIONS}, found)
     yield ""
-    yield f"Tokens: share of greedy tokens that equal float32's over the first {STEPS} frames; one "
-    yield "that differs changes all after it."
+    yield f"Tokens that equal float32's over the first {STEPS} greedy frames, one that differs "
+    yield (
+        "changing all after it: "
+        + ", ".join(f"{setting.precision} {_shown(share)}" for setting, share in tokens.items())
+        + "."
+    )
     yield ""
-    yield from _table("words, voice", STRENGTHS, found, {})
+    yield "Guidance, int8, temperature 1.2:"
+    yield ""
+    yield from _table("words, voice", {f"{s.words:g}, {s.voice:g}": s for s in STRENGTHS}, found)
+    yield ""
+    yield "Draws, int8, guidance of words 6 and voice 3.5:"
+    yield ""
+    titles = {f"{s.temperature:g}, {s.top_p:g}": s for s in DRAWS}
+    yield from _table("temperature, top_p", titles, found)
 
 
 def _table(
-    title: str,
-    settings: Sequence[Setting],
-    found: dict[Setting, dict[str, Any]],
-    tokens: dict[Setting, Estimate],
+    title: str, settings: dict[str, Setting], found: dict[Setting, dict[str, Any]]
 ) -> Iterator[str]:
-    more = " tokens |" if tokens else ""
-    yield f"| {title} | melody | floor | genre is told | sound |{more}"
-    yield "|---|---|---|---|---|" + ("---|" if tokens else "")
-    for setting in settings:
+    yield f"| {title} | melody | floor | genre is told | chords | sound |"
+    yield "|---|---|---|---|---|---|"
+    for name, setting in settings.items():
         values = found[setting]
-        each = [_shown(estimate(values[key], values["voice"]))
-                for key in ("melody", "floor", "genre", "sound")]  # fmt: skip
-        name = setting.precision if tokens else f"{setting.words:g}, {setting.voice:g}"
-        last = f" {_shown(tokens[setting])} |" if tokens else ""
-        yield f"| {name} | {' | '.join(each)} |{last}"
+        voices = values["voice"]
+        melody, floor, genre, sound = (
+            _shown(estimate(values[key], voices)) for key in ("melody", "floor", "genre", "sound")
+        )
+        nothing = [0.0] * len(voices)
+        chords = _shown(share_of_way(values["chords"], nothing, values["band"], voices))
+        yield f"| {name} | {melody} | {floor} | {genre} | {chords} | {sound} |"
 
 
 def _shown(found: Estimate) -> str:
