@@ -55,6 +55,7 @@ BATCHES = (1, 2, 4, 8, 16)
 LARGE = {"hidden_size": 1536, "num_hidden_layers": 48, "num_attention_heads": 24, "ffn_dim": 6144}
 LARGE_PREFIX = 235 + 64  # positions of chroma and text, as in the original
 LARGE_STEPS = 50  # one second of music
+LARGE_WHOLE = 500  # ten of them
 Work = Callable[[], object]
 
 
@@ -282,29 +283,33 @@ def large() -> list[str]:
     rows = torch.randn(1, 235, 12).bfloat16()
     text = torch.ones((1, 64), dtype=torch.long)
     decoders = {wish: Decoder(model.decoder, wish) for wish in ("bfloat16", "int8")}
-    works: dict[str, Work] = {
-        "generate, bfloat16": lambda: large_generated(model, text, rows, LARGE_STEPS)
-    }
-    brief: dict[str, Work] = {"generate, bfloat16": lambda: large_generated(model, text, rows, 5)}
-    for wish, decoder in decoders.items():
-        frames = LARGE_STEPS - 3  # as many steps, the last codebook being three late
-        works[wish] = lambda d=decoder, f=frames: _drawn(d, branches, f, Sampling())
-        brief[wish] = lambda d=decoder: _drawn(d, branches, 2, Sampling())
-    whole, short = alternating(works), alternating(brief)
-    step = {title: (whole[title] - short[title]) / (LARGE_STEPS - 5) for title in whole}
     first = "generate, bfloat16"
+
+    def of(count: int) -> dict[str, Work]:
+        """So many steps by each; the last codebook is three late."""
+        return {first: lambda: large_generated(model, text, rows, count)} | {
+            wish: lambda d=decoder: _drawn(d, branches, count - 3, Sampling())  # type: ignore[misc]
+            for wish, decoder in decoders.items()
+        }
+
+    some, short = alternating(of(LARGE_STEPS)), alternating(of(5))
+    step = {title: (some[title] - short[title]) / (LARGE_STEPS - 5) for title in some}
+    ten = {title: seconds(work) for title, work in of(LARGE_WHOLE).items()}
     return [
         f"A decoder of 1.5 B parameters' shape ({LARGE['num_hidden_layers']} layers of "
         f"{LARGE['hidden_size']}), random weights, one request with guidance, "
-        f"{torch.get_num_threads()} threads. {LARGE_STEPS} steps, {LARGE_PREFIX} positions of "
-        f"conditions read before; a step: the time beyond that of 5 steps. Medians of {RUNS}.",
+        f"{torch.get_num_threads()} threads. {LARGE_PREFIX} positions of conditions are read "
+        f"before the first step. One second: {LARGE_STEPS} steps, medians of {RUNS}; a step: the "
+        f"time of those beyond that of 5 steps. Ten seconds: {LARGE_WHOLE} steps, run once.",
         "",
-        "| decoder | s, conditions and all | against generate | ms a step | against generate |",
-        "|---|---|---|---|---|",
+        "| decoder | ms a step | against generate | s for 1 s, conditions and all "
+        "| against generate | s for 10 s | against generate |",
+        "|---|---|---|---|---|---|---|",
         *(
-            f"| {title} | {whole[title]:.1f} | {whole[first] / whole[title]:.2f} "
-            f"| {1000 * step[title]:.0f} | {step[first] / step[title]:.2f} |"
-            for title in whole
+            f"| {title} | {1000 * step[title]:.0f} | {step[first] / step[title]:.2f} "
+            f"| {some[title]:.1f} | {some[first] / some[title]:.2f} "
+            f"| {ten[title]:.0f} | {ten[first] / ten[title]:.2f} |"
+            for title in some
         ),
     ]
 
@@ -368,10 +373,15 @@ def alternating(works: dict[str, Work], runs: int = RUNS) -> dict[str, float]:
     took: dict[str, list[float]] = {title: [] for title in works}
     for _ in range(runs + 1):
         for title, work in works.items():
-            started = time.perf_counter()
-            work()
-            took[title].append(time.perf_counter() - started)
+            took[title].append(seconds(work))
     return {title: statistics.median(values[1:]) for title, values in took.items()}
+
+
+def seconds(work: Work) -> float:
+    """That a piece of work takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
