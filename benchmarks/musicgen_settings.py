@@ -79,7 +79,7 @@ STRENGTHS = tuple(
     )
 )  # fmt: skip
 DRAWS = tuple(
-    Setting("int8", 6, 3.5, temperature, top_p)
+    Setting("int8", 7, 3.5, temperature, top_p)
     for temperature, top_p in ((1.0, 1.0), (1.1, 1.0), (1.2, 1.0), (1.3, 1.0), (1.2, 0.95))
 )
 
@@ -214,7 +214,7 @@ def page(found: dict[Setting, dict[str, Any]], tokens: dict[Setting, Estimate]) 
     yield ""
     yield from _table("words, voice", {f"{s.words:g}, {s.voice:g}": s for s in STRENGTHS}, found)
     yield ""
-    yield "Draws, int8, guidance of words 6 and voice 3.5:"
+    yield "Draws, int8, guidance of words 7 and voice 3.5:"
     yield ""
     titles = {f"{s.temperature:g}, {s.top_p:g}": s for s in DRAWS}
     yield from _table("temperature, top_p", titles, found)
