@@ -1,4 +1,8 @@
-"""AudioLDM's rows of `speed_gpu.py`: diffusers' pipeline and our sampling on the same networks."""
+"""AudioLDM's rows of `speed_gpu.py`: diffusers' pipeline and our sampling on the same networks.
+
+Both sound through the pipeline's VAE and vocoder in bfloat16, which the app keeps in float32: what
+differs is the sampling.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

@@ -128,3 +128,4 @@ def test_graphs_replay_what_runs_without_them(folder: Path, precision: str) -> N
     for seconds in (4.0, 3.0, 4.0):
         expected = drawn(engine, engine.parts.unet, seconds, "cuda")
         torch.testing.assert_close(drawn(engine, engine._unet, seconds, "cuda"), expected)
+    assert len(engine._unet._graphs._graphs) == 4  # two lengths, two counts: no capture failed

@@ -118,7 +118,11 @@ class Engines:
 
 
 def _give_back() -> None:
-    """Hand freed memory to the system; glibc would keep a part of it for the next ones."""
+    """Hand freed memory to the system; torch and glibc would keep some of it for the next ones."""
+    if "torch" in sys.modules:
+        from voice2music.engines.devices import give_back
+
+        give_back()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

@@ -12,6 +12,7 @@ from voice2music.checkpoints import Checkpoint, locate
 from voice2music.engines.audioldm.engine import About, AudioLDM
 from voice2music.engines.audioldm.parts import Parts, Precision, load_parts
 from voice2music.engines.audioldm.sampling import Sampler
+from voice2music.engines.devices import chosen
 from voice2music.engines.memory import memory_errors_named
 
 __all__ = ["About", "AudioLDM", "Parts", "load"]
@@ -40,11 +41,12 @@ def load(
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = locate(checkpoint)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen(device)
     with memory_errors_named():
         parts = load_parts(checkpoint.folder, device, precision, audio_tower, trust)
-        # Convolutions are faster on such maps. The encoder stays as training has it, to the bit.
-        for model in (parts.unet, parts.vae.decoder):
+        # On processors convolutions are faster on such maps; on cards, whose group norms turn them
+        # back, it was not measured. The encoder stays as training has it, to the bit.
+        for model in (parts.unet, parts.vae.decoder) if device == "cpu" else ():
             model.to(memory_format=torch.channels_last)
     about = About(checkpoint.name, checkpoint.sha256, checkpoint.licence, checkpoint.commercial)
     return AudioLDM(parts, about, sampler)

@@ -147,7 +147,8 @@ def _guided(
     """The branches' weighted prediction, window by window, shape of `latents`."""
     align = downsampling(unet)
     count, done = len(windows(latents.shape[1], window, align)), 0
-    weights = torch.tensor([branch.weight for branch in branches]).to(latents)
+    # A card that is still at work on the last step is not waited for.
+    weights = torch.tensor([branch.weight for branch in branches]).to(latents, non_blocking=True)
     clap = torch.stack([branch.clap for branch in branches]).to(unet.dtype)
 
     def predicted(part: Tensor) -> Tensor:

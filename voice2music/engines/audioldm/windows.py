@@ -48,7 +48,7 @@ def over_windows(
     length = round(whole.shape[1] * ratio)
     total = outs[0].new_zeros(outs[0].shape[0], length, outs[0].shape[2])
     weight = outs[0].new_zeros(length, 1)
-    taper = triangle(outs[0].shape[1]).to(total)[:, None]
+    taper = triangle(outs[0].shape[1]).to(total, non_blocking=True)[:, None]
     for part, out in zip(parts, outs, strict=True):
         place = slice(round(part.start * ratio), round(part.stop * ratio))
         total[:, place] += out * taper

@@ -16,11 +16,13 @@ from transformers.models.musicgen_melody.modeling_musicgen_melody import (
     MusicgenMelodySinusoidalPositionalEmbedding,
 )
 
+from voice2music.engines.devices import free_memory
 from voice2music.engines.musicgen.decoder import ROOM, copied
 from voice2music.engines.musicgen.linears import Precision, stacked
 from voice2music.engines.musicgen.slots import Slots, whole
 
 SHARE: Final = 0.5  # of the card's free memory that the pasts may take
+NEVER: Final = -1e4  # added to the scores of positions that are not there; an infinity may give NaN
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ class CardDecoder:
         """See `loop.Decoding`."""
         if self.device.type != "cuda":
             return ROOM
-        return int(SHARE * torch.cuda.mem_get_info(self.device)[0])
+        return int(SHARE * free_memory(self.device))
 
     def table(self, seats: int) -> "Slots":
         """See `loop.Decoding`."""
@@ -117,13 +119,13 @@ class CardDecoder:
             query, key, value = qkv.permute(2, 0, 3, 1, 4)
             mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
             hidden = hidden + functional.linear(mixed.transpose(1, 2).flatten(2), layer.out)
-            hidden = _fed(layer, hidden.flatten(0, 1)).view_as(hidden)
+            _feed(layer, hidden.view(-1, self.width))
 
     def step(self, hidden: Tensor, past: Tensor, positions: Tensor, bucket: int) -> Tensor:
         """One more position of each row.
 
         Args:
-            hidden: embeddings, positions' included, shape (rows, width).
+            hidden: embeddings, positions' included, shape (rows, width); changed.
             past: see `new_past`, with at least as many rows; changed.
             positions: of the rows, int64, all below `bucket`.
             bucket: positions that attention looks at.
@@ -133,23 +135,23 @@ class CardDecoder:
         rows, length = len(hidden), past.shape[2]
         places = torch.arange(rows, device=self.device) * length + positions
         seen = torch.arange(bucket, device=self.device) <= positions[:, None, None, None]
-        mask = torch.zeros_like(seen, dtype=self.dtype).masked_fill(~seen, -torch.inf)
+        mask = torch.zeros_like(seen, dtype=self.dtype).masked_fill(~seen, NEVER)
         for layer, own in zip(self._layers, past, strict=True):
             qkv = functional.linear(layer.first_norm(hidden), layer.qkv)
             own.view(-1, 2 * self.width).index_copy_(0, places, qkv[:, self.width :])
             query = qkv[:, : self.width].view(rows, self.heads, 1, -1)
             key, value = own[:rows, :bucket].permute(2, 0, 3, 1, 4)
             mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-            hidden = torch.addmm(hidden, mixed.view(rows, -1), layer.out.t())
-            hidden = _fed(layer, hidden)
+            hidden.addmm_(mixed.view(rows, -1), layer.out.t())
+            _feed(layer, hidden)
         logits = functional.linear(self._norm(hidden), self._heads).float()
         return logits.view(rows, self.codebooks, -1)
 
 
-def _fed(layer: _Layer, hidden: Tensor) -> Tensor:
-    """The second half of a layer, rows (n, width)."""
+def _feed(layer: _Layer, hidden: Tensor) -> None:
+    """The second half of a layer, rows (n, width), in place."""
     wide = functional.linear(layer.second_norm(hidden), layer.wide)
-    return torch.addmm(hidden, layer.activation(wide), layer.narrow.t())
+    hidden.addmm_(layer.activation(wide), layer.narrow.t())
 
 
 def _packed(layer: MusicgenMelodyDecoderLayer, dtype: torch.dtype, spend: bool) -> _Layer:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import EncodecModel
-from transformers.models.encodec.modeling_encodec import EncodecLSTM
+from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecLSTM
 
 CONTEXT = 8  # frames; the convolutions before the LSTM reach 6 at most, those after it fewer
 
@@ -23,6 +23,20 @@ def codec_mark(codec: EncodecModel) -> str:
         digest.update(name.encode())
         digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def near_processor(codec: EncodecModel) -> None:
+    """Keep the sizes that its convolutions reckon with here, wherever the codec is moved to.
+
+    As the library's buffers they would go to a graphics card and be asked for there four times a
+    convolution; each time the processor would wait until the card has done all it was given.
+    """
+    for module in codec.modules():
+        if isinstance(module, EncodecConv1d):
+            for name in ("stride", "kernel_size", "padding_total"):
+                size = getattr(module, name)
+                delattr(module, name)
+                setattr(module, name, size)
 
 
 class PieceDecoder:

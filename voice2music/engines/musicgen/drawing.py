@@ -60,9 +60,6 @@ class Samplings:
         self.top_k[i] = min(sampling.top_k, vocabulary)
         self.temperature[i], self.top_p[i] = sampling.temperature, sampling.top_p
 
-    def __getitem__(self, some: slice) -> "Samplings":
-        return Samplings(self.top_k[some], self.temperature[some], self.top_p[some])
-
 
 def processed_each(logits: Tensor, samplings: Samplings) -> Tensor:
     """What `processed` gives, each request in its own way, without a look at any number.

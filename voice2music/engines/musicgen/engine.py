@@ -22,6 +22,7 @@ from voice2music.engines.base import (
     Rendition,
     Settings,
 )
+from voice2music.engines.devices import beside
 from voice2music.engines.memory import memory_errors_named
 from voice2music.engines.musicgen.chroma import plain_chroma
 from voice2music.engines.musicgen.codec import PieceDecoder, codec_mark
@@ -100,6 +101,7 @@ class MusicGen:
         self.rate: int = codec.sampling_rate
         self._hop: int = codec.hop_length
         self._window = max(8, math.floor(form.window_seconds * self.frame_rate))
+        self._beside = beside(model.audio_encoder.device)
 
     @property
     def frame_rate(self) -> float:
@@ -164,7 +166,7 @@ class MusicGen:
     def reconstructed(self, sound: Clip) -> Clip:
         """A sound through the codec alone: as well as this checkpoint can sound at all."""
         mono = sound.mono().resampled(self.rate)
-        decoded = self._sounder().push(self._codes(mono), final=True)
+        decoded = self._pushed(self._sounder(), self._codes(mono), final=True)
         return Clip(np.clip(fitted(decoded, mono.samples.shape[1]), -1.0, 1.0), self.rate)
 
     def _codes(self, sound: Clip) -> Tensor:
@@ -172,7 +174,7 @@ class MusicGen:
         codec = self._model.audio_encoder
         samples = torch.tensor(sound.mono().resampled(self.rate).samples, device=codec.device)
         codes: Tensor = codec.encode(samples[:, None]).audio_codes
-        return codes[0, 0]
+        return codes[0, 0].cpu()
 
     def _generate(
         self,
@@ -191,7 +193,7 @@ class MusicGen:
         for step in self._steps(codes, words, asked, settings, cancelled):
             progress(step.share * 0.99, f"{step.complete / self.frame_rate:.0f} s of music made")
             while end is not None and step.complete >= end:
-                piece = sounder.push(codes[:, :end], final=end == frames)
+                piece = self._pushed(sounder, codes[:, :end], final=end == frames)
                 end = next(ends, None)
                 if piece.shape[1]:
                     yield Part(Clip(np.clip(piece, -1.0, 1.0), self.rate))
@@ -318,8 +320,15 @@ class MusicGen:
         """What turns codes into sound."""
         codec = self._model.audio_encoder
         if self._spectra is not None:
-            return PieceSounder(self._spectra.to(codec.device), codec)
+            return PieceSounder(self._spectra, codec)
         return PieceDecoder(codec, self.decoder.channels)
+
+    def _pushed(
+        self, sounder: PieceDecoder | PieceSounder, codes: Tensor, *, final: bool
+    ) -> NDArray[np.float32]:
+        """The sounder's next piece, which on a card does not queue behind steps of the decoder."""
+        with self._beside():
+            return sounder.push(codes, final)
 
     def _whole(self, sound: NDArray[np.float32], seconds: float) -> Clip:
         """A clip of exactly `seconds`, brought down to full scale if over it."""

@@ -15,8 +15,10 @@ from transformers import (
 )
 
 from voice2music.checkpoints import Checkpoint, locate
+from voice2music.engines.devices import chosen
 from voice2music.engines.memory import memory_errors_named
 from voice2music.engines.musicgen.card import CardDecoder
+from voice2music.engines.musicgen.codec import near_processor
 from voice2music.engines.musicgen.decoder import Decoder
 from voice2music.engines.musicgen.engine import About, ChromaSource, MusicGen
 from voice2music.engines.musicgen.format import Format, read_format
@@ -73,11 +75,12 @@ def load(
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = locate(checkpoint)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen(device)
     with memory_errors_named(), quiet_transformers():
         model = whole_model(checkpoint.folder, _dtype(checkpoint.folder, device, precision))
+        _check_codec(model, checkpoint.folder)
+        near_processor(model.audio_encoder)
         model.to(device)
-    _check_codec(model, checkpoint.folder)
     form = read_format(checkpoint.folder)
     _check_rows(model, form, checkpoint.folder)
     with memory_errors_named():
@@ -85,6 +88,8 @@ def load(
     about = About(checkpoint.name, checkpoint.sha256, checkpoint.licence, checkpoint.commercial)
     log.info("loaded %s on %s in %s", checkpoint.name, device, decoder.precision)
     spectra = load_spectra(checkpoint.folder)
+    if spectra is not None:
+        spectra.to(device)
     return MusicGen(model, text_tokenizer(checkpoint.folder), form, about, chroma, spectra, decoder)
 
 

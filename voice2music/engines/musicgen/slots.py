@@ -111,9 +111,12 @@ class Slots:
             self._owners[place.rows] = 0
 
     def bytes_for(self, passages: Sequence[Passage]) -> int:
-        """See `loop.Table`; all rows are as long as the longest."""
+        """See `loop.Table`; all rows are as long as the longest, and none go while others sit."""
         rows = _size(sum(len(passage.branches) for passage in passages))
         longest = max(passage.positions for passage in passages)
+        if self._places:
+            rows = max(rows, self._past.shape[1])
+            longest = max(longest, self._past.shape[2])
         return self._decoder.bytes_of_past(rows, longest)
 
     def _make_room(self, rows: int, positions: int) -> None:
@@ -122,16 +125,17 @@ class Slots:
         if rows <= had and positions <= length:
             return
         self._graphs.forget_all()  # they hold the old one's addresses
+        larger = max(_size(rows), had), max(whole(positions), length)
         if not self._places:
-            had = length = 0
             self._past = self._decoder.new_past(0, 0)  # freed before the new one is made
+            if self._decoder.bytes_of_past(*larger) > self._decoder.room:
+                larger = _size(rows), whole(positions)
         past, columns = self._past, self._columns
-        length = max(whole(positions), length)
-        self._past = self._decoder.new_past(max(_size(rows), had), length)
+        self._past = self._decoder.new_past(*larger)
         self._past[:, : past.shape[1], : past.shape[2]] = past
-        self._sinusoids = self._decoder.sinusoids(length)
-        self._columns = columns.new_zeros((self._seats, length, columns.shape[2]))
-        kept = min(length, columns.shape[1])
+        self._sinusoids = self._decoder.sinusoids(larger[1])
+        self._columns = columns.new_zeros((self._seats, larger[1], columns.shape[2]))
+        kept = min(larger[1], columns.shape[1])
         self._columns[:, :kept] = columns[:, :kept]
 
     def _seat(self, passage: Passage, place: _Place, columns: Tensor) -> None:
@@ -164,38 +168,37 @@ class Slots:
             place = self._places[passage]
             self._noise[place.seat].exponential_(generator=place.noise)
 
-    def _shape(self, ahead: int) -> tuple[int, int, int]:
-        """Seats, rows and bucket of the step that comes after `ahead` others."""
+    def _shape(self, ahead: int) -> tuple[int, int]:
+        """Rows and bucket of the step that comes after `ahead` others."""
         places = self._places.values()
-        seats = min(_size(max(place.seat for place in places) + 1), self._seats)
         rows = min(_size(max(row for p in places for row in p.rows) + 1), self._past.shape[1])
         longest = max(place.position(passage) for passage, place in self._places.items())
-        return seats, rows, min(whole(longest + ahead + 1), self._past.shape[2])
+        return rows, min(whole(longest + ahead + 1), self._past.shape[2])
 
-    def _run(self, seats: int, rows: int, bucket: int) -> None:
+    def _run(self, rows: int, bucket: int) -> None:
         """One step on the device."""
         if not self._decoder.graph:
-            return self._advance(seats, rows, bucket)
+            return self._advance(rows, bucket)
         changed = (self._step, self._columns, self._broken)
-        key = seats, rows, bucket
+        key = rows, bucket
         return self._graphs.run(key, lambda: self._advance(*key), changed)
 
-    def _advance(self, seats: int, rows: int, bucket: int) -> None:
-        """What is captured: from the columns at hand to those that come next."""
-        who, step = torch.arange(seats, device=self._step.device), self._step[:seats]
+    def _advance(self, rows: int, bucket: int) -> None:
+        """What is captured: from the columns at hand to those that come next, for all seats."""
+        who, step = torch.arange(self._seats, device=self._step.device), self._step
         owners = self._owners[:rows]
         positions = (self._offset + self._step)[owners].clamp(max=bucket - 1)
         hidden = self._decoder.embedded(self._columns[who, step])[owners]
         hidden = hidden + self._sinusoids[positions]
         logits = self._decoder.step(hidden, self._past, positions, bucket)
-        mixed = (self._weights[:seats] * logits[self._mates[:seats]]).sum(dim=1)
+        mixed = (self._weights * logits[self._mates]).sum(dim=1)
         noise = self._noise[who, step % NOISE]
-        tokens = drawn_each(mixed, self._samplings[slice(seats)], noise)
-        coming = torch.minimum(step + 1, self._last[:seats])
+        tokens = drawn_each(mixed, self._samplings, noise)
+        coming = torch.minimum(step + 1, self._last)
         ready = self._columns[who, coming]
         self._columns[who, coming] = torch.where(ready < 0, tokens, ready)
-        self._broken[:seats] |= ~torch.isfinite(mixed.sum(dim=(1, 2)))
-        self._step[:seats] = coming
+        self._broken |= ~torch.isfinite(mixed.sum(dim=(1, 2)))
+        self._step.copy_(coming)
 
 
 def whole(positions: int) -> int:
