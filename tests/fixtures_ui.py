@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from voice2music.errors import Cancelled, MissingCheckpoint
 from voice2music.notes import Note
 from voice2music.pipeline import Event, Failed, Heard, Sound, Working
 from voice2music.pitch import HOP, Pitch
+from voice2music.remarks import Remark
 from voice2music.request import Decision, Guide, Request
 from voice2music.rhythm import Grid
 from voice2music.score import Follow, Measure
@@ -80,10 +82,13 @@ class Studio:
     Args:
         pause: seconds between two events.
         missing: engines without weights.
+        notes: what every take says of itself.
     """
 
-    def __init__(self, pause: float = 0.0, missing: tuple[str, ...] = ()) -> None:
-        self.pause, self.missing = pause, missing
+    def __init__(
+        self, pause: float = 0.0, missing: tuple[str, ...] = (), notes: tuple[Remark, ...] = ()
+    ) -> None:
+        self.pause, self.missing, self.notes = pause, missing, notes
         self.asked: list[Request] = []
 
     def takes(
@@ -111,7 +116,8 @@ class Studio:
                     quarter = music.seconds / 4
                     cut = music.cut(part * quarter, (part + 1) * quarter)
                     yield Sound(engine, variation, cut)
-                yield _take(engine, variation, request, music, voice, out)
+                made = _take(engine, variation, request, music, voice, out)
+                yield replace(made, notes=self.notes)
 
 
 def _music(request: Request, variation: int) -> Clip:
@@ -162,7 +168,6 @@ def _take(engine, variation, request, music, voice, out) -> Take:
         stems=stems,
         midi=midi,
         chords=(ChordSpan(0, music.seconds, Chord(0, "maj")),),
-        notes=(),
     )
 
 

@@ -15,6 +15,7 @@ from voice2music.engines.base import Conditioning, Engine, Melody, Part, Renditi
 from voice2music.errors import BadRequest, Cancelled, NoMelody, TooLong
 from voice2music.harmony import Chord, ChordSpan, Key
 from voice2music.notes import Note
+from voice2music.remarks import MESSAGES, Remark
 from voice2music.rhythm import Grid
 
 SECONDS = 4.0
@@ -283,3 +284,14 @@ def test_the_description_is_whole(engine: Engine, case: Case) -> None:
     assert 0 < about.shortest < about.longest
     assert bool(about.checkpoint) == bool(about.sha256)
     assert all(limit.endswith(".") for limit in about.limits)
+
+
+def test_what_was_done_differently_is_said_in_sentences_that_the_page_translates(
+    engine: Engine, case: Case
+) -> None:
+    """A tune too slow for the genre, and more words than any text encoder reads."""
+    slow = Grid((0.0, 2.0, 4.0), 0, 4, 30.0)
+    told = run(engine, asked(grid=slow, text="brass and strings " * 300), case.settings).notes
+    assert told
+    assert all(isinstance(note, Remark) and str(note).endswith(".") for note in told)
+    assert {note.code for note in told} <= set(MESSAGES)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from voice2music.clip import Clip, read, silence
 from voice2music.engines.base import Description, Rendition
 from voice2music.errors import CannotSave
+from voice2music.remarks import Remark, remark
 from voice2music.request import Request
 from voice2music.take import Made, remove, safe_name, save, save_input, sha256
 
@@ -154,6 +155,16 @@ def test_the_json_says_what_the_files_are(tmp_path, beep):
     assert record["music"]["sha256"] == sha256(take.music)
     assert Request.from_json(record["request"]) == Request(engines=("band",))
     assert record["versions"]["voice2music"]
+
+
+def test_the_json_tells_the_remarks_in_english(tmp_path, beep):
+    told = (remark("off_beat"), Remark("Plays the triangle only."))
+    take = save(made(beep, rendition=Rendition(beep, notes=told)), tmp_path, "hum")
+    assert take.notes == told
+    assert json.loads(take.json.read_text())["notes"] == [
+        "This take keeps its own beat: it is not on yours. Try another one.",
+        "Plays the triangle only.",
+    ]
 
 
 def test_the_input_is_kept_sample_for_sample(tmp_path):

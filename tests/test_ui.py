@@ -17,9 +17,11 @@ from voice2music import errors
 from voice2music.clip import Clip, Limits, read, silence, write
 from voice2music.errors import BadRequest, Busy, Cancelled, MissingCheckpoint, VoiceToMusicError
 from voice2music.findings import MESSAGES
+from voice2music.remarks import MESSAGES as REMARKS
+from voice2music.remarks import Remark, remark
 from voice2music.styles import styles
 from voice2music.ui import plots
-from voice2music.ui.cards import progress_words
+from voice2music.ui.cards import progress_words, remark_text
 from voice2music.ui.choose import NAMES, Choice, asked, chords_heard, known_models
 from voice2music.ui.doors import Doors
 from voice2music.ui.downloads import download, levels
@@ -87,7 +89,7 @@ def test_every_sentence_exists_in_every_language():
     codes = {kind.code for kind in vars(errors).values() if _is_error(kind)}
     findings = set(MESSAGES) - {"out_of_range"} | {"out_of_range_low", "out_of_range_high"}
     extra = {f"error.{code}" for code in codes} | {f"finding.{code}" for code in findings}
-    extra |= {f"genre.{name}" for name in styles()}
+    extra |= {f"genre.{name}" for name in styles()} | {f"remark.{code}" for code in REMARKS}
     for language in ("fr", "ar"):
         assert keys(language) == keys("en") | extra
 
@@ -105,6 +107,14 @@ def test_translations_fill_the_same_places_as_the_english_sentences():
         for code, (_, text) in MESSAGES.items():
             if code != "out_of_range":
                 assert places(words_in(language)(f"finding.{code}")) <= places(text), code
+        for code, text in REMARKS.items():
+            told = words_in(language)(f"remark.{code}")
+            assert filled(told) == filled(text), code
+
+
+def filled(text: str) -> list[str]:
+    """Places with how their numbers are written."""
+    return sorted(re.findall(r"\{[^}]*\}", text))
 
 
 def places(text: str) -> set[str]:
@@ -152,6 +162,25 @@ def test_findings_are_told_in_the_visitors_language():
     assert "octave plus haut" in finding_text(low, words_in("fr"))
     unknown = replace(low, code="new", text="Something new.", values=())
     assert finding_text(unknown, words_in("ar")) == "Something new."
+
+
+def test_every_remark_is_made_somewhere_and_has_a_sentence():
+    files = [file for file in FOLDER.parents[1].rglob("*.py") if file.name != "remarks.py"]
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
+    assert set(re.findall(r'\bremark\(\s*"(\w+)"', source)) <= set(REMARKS)
+    assert [code for code in REMARKS if f'"{code}"' not in source] == []
+
+
+def test_a_remark_names_the_genre_in_the_visitors_language():
+    slow = remark("slow_tune", tempo=62.4, genre="waltz", title="Waltz")
+    assert slow.text.startswith("Your tune is at 62 beats per minute, which is slow for Waltz,")
+    told = [remark_text(slow, words_in(code)) for code, _ in LANGUAGES]
+    assert told[0] == slow.text
+    for text, genre in zip(told[1:], ("« Valse »", "«فالس»"), strict=True):
+        assert genre in text
+        assert "62" in text
+    own = remark("in_three", genre="my-own", title="Clockwork")
+    assert "« Clockwork »" in remark_text(own, words_in("fr"))
 
 
 def test_keys_are_named_as_the_language_names_them():
@@ -407,6 +436,24 @@ def test_takes_of_a_column_are_ordered_by_how_they_follow(sing, listen, visit):
         assert [take.get("best", False) for take in slot["takes"]] == [True, False, False]
 
 
+def test_a_take_says_what_was_done_differently_in_the_visitors_language(
+    sing, listen, visit, studio
+):
+    """Also after another language was chosen; what an engine says in its own words stays."""
+    studio.notes = (remark("longer_than_trained", seconds=10.24), Remark("Spielt nur Triangel."))
+    last(listen.make(with_voice(sing, visit), Choice(players=("audioldm",))))
+    told = {
+        "en": "This take is longer than the 10 s AudioLDM was trained on",
+        "fr": "Cette prise est plus longue que les 10 s",
+        "ar": "هذه المحاولة أطول من المدة التي دُرّب عليها AudioLDM، وهي 10 ث",
+    }
+    for visit.language, beginning in told.items():
+        (slot,) = listen.view(visit)["slots"]
+        trained, own = slot["takes"][0]["notes"]
+        assert trained.startswith(beginning)
+        assert own == "Spielt nur Triangel."
+
+
 def test_cancelling_shows_at_once_and_leaves_the_others(sing, visit, tmp_path):
     listen = Listen(fake_backend(tmp_path, Studio(pause=0.05)), jobs=1)
     with_voice(sing, visit)
@@ -622,7 +669,8 @@ def test_the_overlay_shows_what_is_heard_where_it_is_heard():
 # ---- programs ------------------------------------------------------------------------------------
 
 
-def test_programs_get_takes_and_their_files(backend, listen, tmp_path):
+def test_programs_get_takes_and_their_files(backend, listen, tmp_path, studio):
+    studio.notes = (remark("off_beat"),)
     doors = Doors(backend, listen, Limits(), tmp_path)
     voice = str(backend.examples["ode-to-joy"])
     takes, files = doors.make(
@@ -630,6 +678,9 @@ def test_programs_get_takes_and_their_files(backend, listen, tmp_path):
         "auto", False, False,
     )  # fmt: skip
     assert [take["engine"] for take in takes] == ["band"]
+    assert takes[0]["notes"] == [
+        "This take keeps its own beat: it is not on yours. Try another one."
+    ]
     assert takes[0]["files"]["music"] in {Path(file).name for file in files}
     assert doors.analyse(voice)["key"]["tonic"] == 0
     assert {"name": "disco", "title": "Disco"} in doors.styles()

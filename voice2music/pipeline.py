@@ -26,6 +26,7 @@ from voice2music.engines.loading import load_engine
 from voice2music.engines.running import EngineJob, at_once
 from voice2music.errors import Cancelled, CannotSave, NoMelody, VoiceToMusicError
 from voice2music.hearing import Hearing
+from voice2music.remarks import Remark, remark
 from voice2music.request import Request
 from voice2music.styles import style
 from voice2music.take import Made, Take, save, save_input
@@ -170,14 +171,11 @@ def _check(request: Request) -> None:
         parse_key(request.key)
 
 
-def _guide_holds(request: Request, follows: Conditioning) -> Iterator[str]:
-    """A sentence where the tempo asked for gave way to the beat that was sung to."""
+def _guide_holds(request: Request, follows: Conditioning) -> Iterator[Remark]:
+    """A remark where the tempo asked for gave way to the beat that was sung to."""
     grid = follows.grid
     if grid.known and request.tempo is not None and round(grid.tempo) != round(request.tempo):
-        yield (
-            f"You sang to a beat of {grid.tempo:.0f} BPM, so the music keeps it; your tempo of "
-            f"{request.tempo:.0f} BPM was not used. To have another tempo, sing to that beat."
-        )
+        yield remark("guide_holds", sung=grid.tempo, asked=request.tempo)
 
 
 class _Work:
@@ -315,7 +313,7 @@ class _Work:
             found = finish.alignment(rendition.audio, follows.grid)
             shift = found.shift
             if not found.on_beat and self.heard is not None:
-                notes.append("This take keeps its own beat: it is not on yours. Try another one.")
+                notes.append(remark("off_beat"))
         music = finish.finished(rendition.audio, follows.seconds, shift)
         voice = self.heard.voice.cut(0, follows.seconds) if self.heard else None
         mix = None

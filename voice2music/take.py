@@ -19,6 +19,7 @@ from voice2music.clip import Clip, write
 from voice2music.engines.base import Description, Rendition, Sounds
 from voice2music.errors import BadManifest, CannotSave
 from voice2music.harmony import ChordSpan
+from voice2music.remarks import Remark
 from voice2music.request import Request
 from voice2music.score import Follow
 
@@ -47,7 +48,7 @@ class Take:
         chords: what was played, where known.
         made_by: what made it, one line for the card; `licence` of the weights or sounds.
         commercial: whether the music may be used commercially.
-        notes: plain sentences about what was done differently from what was asked.
+        notes: what was done differently from what was asked; `str` of one is a sentence.
         record: what stands in `json`.
     """
 
@@ -67,7 +68,7 @@ class Take:
     midi: Path | None = None
     musicxml: Path | None = None
     chords: tuple[ChordSpan, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Remark, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
 
 
@@ -275,7 +276,7 @@ def _record(made: Made, music: Path) -> dict[str, Any]:
         "soundfont": made.sounds and asdict(made.sounds),
         "music": {"file": music.name, "sha256": sha256(music), "seconds": made.music.seconds},
         "follow": made.follow and asdict(made.follow),
-        "notes": list(made.rendition.notes),
+        "notes": [str(note) for note in made.rendition.notes],
         "took_seconds": round(made.took, 3),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(),

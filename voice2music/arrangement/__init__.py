@@ -4,7 +4,7 @@ Everything is on the voice's own time: a note at t seconds sounds with what was 
 patterns are data (`voice2music.styles`); the players here read them. All chance is the seed's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from voice2music.arrangement.bass import Bassist
 from voice2music.arrangement.comping import Comper
@@ -15,6 +15,7 @@ from voice2music.arrangement.score import Arrangement, PlayedNote, Track
 from voice2music.arrangement.timeline import Timeline, at_pace, barred, pace, played_grid, timeline
 from voice2music.chords import ChordSpan, Key
 from voice2music.notes import Note
+from voice2music.remarks import Remark, remark
 from voice2music.request import Role
 from voice2music.rhythm import Grid
 from voice2music.styles import Layer, Lead, Style
@@ -67,7 +68,7 @@ def arrange(
         tracks.append(Track("Drums", style.drums.instrument, strokes, drums=True))
     closing = None if time.closing is None else time.time(time.closing)
     heard = tuple(track for track in tracks if track.notes)
-    remarks = _remarks(style, grid)
+    remarks = tuple(_remarks(style, grid))
     return Arrangement(heard, seconds, bars, tuple(chords), tune, closing, remarks)
 
 
@@ -119,16 +120,11 @@ def _last_chord(song: Song, layer: Layer, midi: Sequence[int]) -> list[PlayedNot
     ]
 
 
-def _remarks(style: Style, grid: Grid) -> tuple[str, ...]:
-    """What a listener may wonder about, in plain words."""
-    out = []
+def _remarks(style: Style, grid: Grid) -> Iterator[Remark]:
+    """What a listener may wonder about."""
     factor = pace(grid, style)
     if factor != 1:
-        found, felt = ("slow", "double") if factor == 2 else ("fast", "half")
-        out.append(
-            f"Your tune is at {grid.tempo:.0f} beats per minute, which is {found} for "
-            f"{style.title}, so the band plays in {felt} time."
-        )
+        code = "slow_tune" if factor == 2 else "fast_tune"
+        yield remark(code, tempo=grid.tempo, genre=style.name, title=style.title)
     if barred(grid, style).beats_per_bar != grid.beats_per_bar and grid.beats_per_bar != 2:
-        out.append(f"{style.title} is in three, so your beats were put into bars of three.")
-    return tuple(out)
+        yield remark("in_three", genre=style.name, title=style.title)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from voice2music.chords import ChordSpan
 from voice2music.notes import Note
+from voice2music.remarks import Remark
 from voice2music.rhythm import Grid
 from voice2music.styles import Instrument
 
@@ -52,7 +53,7 @@ class Arrangement:
         chords: what is played.
         tune: what the lead plays or the singer sings; made up where nobody sang.
         closing: seconds at which the last chord is struck, None where there is no room for it.
-        remarks: plain sentences about what was done differently from what was sung.
+        remarks: what was done differently from what was sung.
     """
 
     tracks: tuple[Track, ...]
@@ -61,4 +62,4 @@ class Arrangement:
     chords: tuple[ChordSpan, ...]
     tune: tuple[Note, ...]
     closing: float | None
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()

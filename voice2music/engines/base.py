@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from voice2music.clip import Clip
 from voice2music.harmony import ChordSpan, Key
 from voice2music.notes import Note
+from voice2music.remarks import Remark
 from voice2music.request import Role, Start
 from voice2music.rhythm import Grid
 
@@ -100,7 +101,8 @@ class Rendition:
         musicxml: a lead sheet, where the engine has one.
         chords: what was played, where the engine knows.
         grid: the beats that were played, where the engine knows.
-        notes: plain sentences about what was done differently from what was asked.
+        notes: what was done differently from what was asked; `Remark("...")` says what
+            `remarks.MESSAGES` does not know.
     """
 
     audio: Clip
@@ -109,7 +111,7 @@ class Rendition:
     musicxml: str | None = None
     chords: tuple[ChordSpan, ...] = ()
     grid: Grid | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from voice2music.analysis import Analysis
 from voice2music.chroma import chromagram
 from voice2music.clip import Clip, read
 from voice2music.conditioning import tune_of
+from voice2music.remarks import Remark
 from voice2music.request import Request
 from voice2music.take import Take
 from voice2music.ui import plots
@@ -86,7 +87,7 @@ def card_view(kept: Kept, visit: Visit, words: Words, backend: Backend) -> dict[
                 for name in MEASURES
             ],
         },
-        "notes": [*_remarks(kept, words), *take.notes],
+        "notes": [*_made_again(kept, words), *(remark_text(n, words) for n in take.notes)],
         "made_by": take.made_by if take.engine != "band" else words("band.made_by"),
         "licence": take.licence,
         "commercial": words("listen.commercial" if take.commercial else "listen.no_commercial"),
@@ -95,6 +96,14 @@ def card_view(kept: Kept, visit: Visit, words: Words, backend: Backend) -> dict[
         "beats_per_bar": kept.grid.beats_per_bar,
         "downbeat": next((time for time in kept.grid.downbeats if time >= 0), 0.0),
     }
+
+
+def remark_text(remark: Remark, words: Words) -> str:
+    """A remark in the visitor's language; as it stands where there is no translation."""
+    values = dict(remark.values)
+    if "genre" in values:
+        values["title"] = genre_text(str(values["genre"]), str(values["title"]), words)
+    return words.get(f"remark.{remark.code}", remark.text, **values)
 
 
 def downloads(take: Take) -> list[str]:
@@ -190,7 +199,7 @@ def _closeness(kept: Kept) -> float:
     return kept.take.follow.overall if kept.take.follow else 0.0
 
 
-def _remarks(kept: Kept, words: Words) -> list[str]:
+def _made_again(kept: Kept, words: Words) -> list[str]:
     if kept.same is None:
         return []
     return [words("listen.again_identical" if kept.same else "listen.again_different")]

@@ -205,7 +205,7 @@ def told_of(take: Take) -> dict[str, Any]:
         "commercial": take.commercial,
         "follows": take.follow.overall if take.follow else None,
         "verdict": take.follow.words if take.follow else None,
-        "notes": list(take.notes),
+        "notes": [str(note) for note in take.notes],
         "files": names | {"stems": [path.name for path in take.stems.values()]},
     }
 

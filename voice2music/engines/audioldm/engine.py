@@ -33,6 +33,7 @@ from voice2music.engines.base import (
 from voice2music.engines.memory import memory_errors_named
 from voice2music.engines.spectrogram import log_mel
 from voice2music.errors import BadRequest, Cancelled, CorruptCheckpoint, TooLong
+from voice2music.remarks import Remark, remark
 from voice2music.request import LONGEST, SHORTEST
 
 STEPS = 20  # of a checkpoint for which no curve was measured
@@ -44,8 +45,6 @@ SILENT = 1e-3  # peak below which a take is as good as silent, -60 dBFS
 
 Cancel = Callable[[], bool]
 GoOn = Callable[[float], None]
-CASCADE = "This AudioLDM cannot follow a tune, so it re-rendered the band's sketch of it."
-WORDS_ONLY = "This take follows the words only, not the voice."
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Start:
     """The sound that the latents are made of (None: noise), and notes on why not as asked."""
 
     sound: Clip | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Remark, ...] = ()
 
 
 class AudioLDM:
@@ -232,8 +231,8 @@ class AudioLDM:
         if nothing or hears_tune(self.parts, given):
             return Start(None)
         if settings.start_from == "auto" and given.sketch is not None:
-            return Start(given.sketch, (CASCADE,))
-        return Start(None, () if hears_voice(self.parts, given) else (WORDS_ONLY,))
+            return Start(given.sketch, (remark("cascade"),))
+        return Start(None, () if hears_voice(self.parts, given) else (remark("words_only"),))
 
     def _limits(self) -> tuple[str, ...]:
         parts = self.parts
@@ -251,19 +250,14 @@ class AudioLDM:
             limits.append(parts.deaf)
         return tuple(limits)
 
-    def _notes(self, conditioning: Conditioning, audio: Clip) -> Iterator[str]:
-        if conditioning.seconds > self.parts.layout.window_seconds:
-            yield (
-                f"This take is longer than the {self.parts.layout.window_seconds:.0f} s AudioLDM "
-                f"was trained on, so it was made in overlapping windows and may wander."
-            )
+    def _notes(self, conditioning: Conditioning, audio: Clip) -> Iterator[Remark]:
+        trained = self.parts.layout.window_seconds
+        if conditioning.seconds > trained:
+            yield remark("longer_than_trained", seconds=trained)
         if self.parts.text.cuts(conditioning.text):
-            yield (
-                f"AudioLDM reads {self.parts.text.longest} word pieces at most; the end of the "
-                f"words was left out."
-            )
+            yield remark("pieces_cut", pieces=self.parts.text.longest)
         if audio.peak < SILENT:
-            yield "This take came out almost silent. Try another one, or other words."
+            yield remark("almost_silent")
 
 
 def steps_of(layout: Layout) -> int:

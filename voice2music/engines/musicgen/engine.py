@@ -38,6 +38,7 @@ from voice2music.engines.plan import plan_of
 from voice2music.engines.texts import tensor_bytes, texts_recalled
 from voice2music.errors import BadRequest, Cancelled, TooLong
 from voice2music.recall import key_of
+from voice2music.remarks import Remark, remark
 from voice2music.request import LONGEST
 
 SHORTEST: Final = 1.0  # seconds
@@ -199,7 +200,7 @@ class MusicGen:
                     yield Part(Clip(np.clip(piece, -1.0, 1.0), self.rate))
         progress(1.0, "Done")
         whole = self._whole(sounder.whole(), asked.seconds)
-        yield Rendition(whole, notes=self._notes(asked, words))
+        yield Rendition(whole, notes=tuple(self._notes(asked, words)))
 
     def _steps(
         self,
@@ -335,17 +336,12 @@ class MusicGen:
         samples = fitted(sound, round(seconds * self.rate))
         return Clip(samples / max(1.0, float(np.abs(samples).max())), self.rate)
 
-    def _notes(self, asked: Conditioning, words: "_Words") -> tuple[str, ...]:
+    def _notes(self, asked: Conditioning, words: "_Words") -> Iterator[Remark]:
         """What was done differently from what was asked."""
-        notes = []
         if words.cut:
-            notes.append(
-                f"The words were longer than the {max(self._form.text_lengths)} tokens the model "
-                f"reads; the end of them was left out."
-            )
+            yield remark("tokens_cut", tokens=max(self._form.text_lengths))
         if asked.role == "back" and asked.melody is not None and "back" not in self._form.roles:
-            notes.append("This model was trained to replay a tune, so it may play yours too.")
-        return tuple(notes)
+            yield remark("replays")
 
 
 @dataclass(frozen=True, eq=False)
