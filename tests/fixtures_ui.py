@@ -16,7 +16,7 @@ from voice2music.errors import Cancelled, MissingCheckpoint
 from voice2music.notes import Note
 from voice2music.pipeline import Event, Failed, Heard, Sound, Working
 from voice2music.pitch import HOP, Pitch
-from voice2music.remarks import Remark
+from voice2music.remarks import Remark, remark
 from voice2music.request import Decision, Guide, Request
 from voice2music.rhythm import Grid
 from voice2music.score import Follow, Measure
@@ -198,7 +198,5 @@ def fake_backend(folder: Path, studio: Studio | None = None) -> Backend:
 
 def _clean(clip: Clip, separate: Decision, denoise: bool, *, cancelled=None) -> Cleaned:
     if separate == "yes":
-        return Cleaned(
-            clip.scaled(0.9), "The voice was taken out.", separated=True, model="spleeter"
-        )
+        return Cleaned(clip.scaled(0.9), (remark("separated", model="Spleeter"),), separated=True)
     return Cleaned(clip)

@@ -13,6 +13,7 @@ from voice2music.clip import Clip, fitted, read
 from voice2music.errors import MissingCheckpoint
 from voice2music.notes import Note
 from voice2music.pitch import track
+from voice2music.remarks import Remark
 from voice2music.separation import Separated
 from voice2music.singer import sing
 from voice2music.styles import styles
@@ -48,11 +49,16 @@ def separating(monkeypatch, share: float):
         samples = clip.samples.copy()
         samples[:, round(share * samples.shape[1]) :] = 0
         voice = Clip(samples, clip.rate)
-        return Separated(voice, Clip(clip.samples - samples, clip.rate), "spleeter", "Taken out.")
+        rest = Clip(clip.samples - samples, clip.rate)
+        return Separated(voice, rest, "spleeter", Remark("Taken out.", "separated"))
 
     monkeypatch.setattr(cleaning, "music_behind", lambda *clips: 1.0)
     monkeypatch.setattr(separation, "separate", separate)
     monkeypatch.setattr(separation, "available", lambda: ("spleeter",))
+
+
+def codes(done):
+    return [remark.code for remark in done.remarks]
 
 
 def test_a_hum_alone_is_left_as_it_is_and_nothing_is_said():
@@ -60,13 +66,13 @@ def test_a_hum_alone_is_left_as_it_is_and_nothing_is_said():
     assert music_behind(voice) < PERHAPS
     done = clean(voice)
     assert done.clip is voice
-    assert (done.words, done.separated, done.model, done.denoised) == ("", False, "", False)
+    assert (done.remarks, done.separated, done.denoised) == ((), False, False)
 
 
 def test_music_behind_the_voice_is_taken_out_and_said(monkeypatch):
     separating(monkeypatch, 1.0)
     done = clean(hum())
-    assert (done.separated, done.model, done.words) == (True, "spleeter", "Taken out.")
+    assert (done.separated, codes(done)) == (True, ["separated"])
 
 
 def test_no_means_no(monkeypatch):
@@ -88,7 +94,7 @@ def test_where_separation_takes_the_voice_too_the_recording_is_kept(monkeypatch)
     done = clean(mixture)
     assert done.clip is mixture
     assert not done.separated
-    assert "kept as it was" in done.words
+    assert codes(done) == ["kept_whole"]
     assert clean(mixture, "yes").separated  # but what was asked for is done
 
 
@@ -111,7 +117,7 @@ def test_where_music_is_perhaps_heard_the_second_look_decides(
     recording = hum()
     done = clean(recording)
     assert done.separated == separated
-    assert (done.clip is recording, done.words) == (not separated, "Taken out." * separated)
+    assert (done.clip is recording, codes(done)) == (not separated, ["separated"] * separated)
 
 
 def test_without_any_model_auto_goes_on_and_says_so_but_yes_is_an_error(monkeypatch):
@@ -120,12 +126,12 @@ def test_without_any_model_auto_goes_on_and_says_so_but_yes_is_an_error(monkeypa
     mixture = hum()
     done = clean(mixture)
     assert done.clip is mixture
-    assert "left in" in done.words
-    assert "pip install" in done.words
+    assert codes(done) == ["left_in"]
+    assert "pip install" in str(done.remarks[0])
     with pytest.raises(MissingCheckpoint, match="pip install"):
         clean(mixture, "yes")
     monkeypatch.setattr(cleaning, "music_behind", lambda *clips: PERHAPS)
-    assert clean(mixture).words == ""  # nothing is said of what is only suspected
+    assert clean(mixture).remarks == ()  # nothing is said of what is only suspected
 
 
 def test_noise_is_taken_off_when_asked_and_said():
@@ -133,7 +139,7 @@ def test_noise_is_taken_off_when_asked_and_said():
     done = clean(voice, "no", True)
     assert done.denoised
     assert not done.separated
-    assert "Noise" in done.words
+    assert codes(done) == ["denoised"]
     assert done.clip.samples.shape == voice.samples.shape
 
 
@@ -142,7 +148,7 @@ def test_both_together_say_both(monkeypatch):
     done = clean(hum(), "auto", True)
     assert done.separated
     assert done.denoised
-    assert done.words == "Taken out. Noise was taken off the voice."
+    assert codes(done) == ["separated", "denoised"]
 
 
 def test_a_band_behind_a_hum_is_heard():

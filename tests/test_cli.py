@@ -75,9 +75,10 @@ def test_analyse_goes_on_after_a_bad_file_and_names_each(tmp_path, as_json):
 
 def test_separate_goes_on_after_a_bad_file_and_names_each(tmp_path, monkeypatch):
     from voice2music import separation
+    from voice2music.remarks import Remark
     from voice2music.separation import Separated
 
-    halves = lambda clip, model: Separated(clip, clip, "spleeter", "Split.")  # noqa: E731
+    halves = lambda clip, model: Separated(clip, clip, "spleeter", Remark("Split."))  # noqa: E731
     monkeypatch.setattr(separation, "separate", halves)
     done = run("separate", with_bad_ones(tmp_path / "in"), "--out", tmp_path / "out")
     assert done.exit_code == 1

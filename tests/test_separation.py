@@ -115,7 +115,7 @@ def test_spleeter_takes_a_real_voice_out_of_drums():
     out = separate(mixture, model="spleeter")
     assert isinstance(out, Separated)
     assert out.model == "spleeter"
-    assert "Spleeter" in out.words
+    assert "Spleeter" in str(out.remark)
     assert abs(si_sdr(mixture.samples[0], voice)) < 0.5
     assert si_sdr(out.voice.samples[0], voice) > 10
     assert si_sdr(out.accompaniment.samples[0], beat) > 10
@@ -221,7 +221,7 @@ def test_demucs_is_read_from_its_local_layout_and_gives_its_own_voice(tiny_htdem
     saved(tmp_path, package(network, kwargs))
     song = noise(1.5)
     out = separate(song, model="htdemucs", folder=tmp_path)
-    assert (out.model, "Demucs" in out.words) == ("htdemucs", True)
+    assert (out.model, "Demucs" in str(out.remark)) == ("htdemucs", True)
 
     halved = type(network)(**kwargs).eval()
     halved.load_state_dict({key: v.half() for key, v in network.state_dict().items()})

@@ -299,7 +299,9 @@ def test_of_a_long_file_the_beginning_is_used(sing, visit, uploads):
 def test_clean_up_is_shown_and_can_be_taken_back(sing, visit):
     with_voice(sing, visit)
     view = last(sing.cleaned(visit, {"what": "separate"}))
-    assert view["cleaned"] == "The voice was taken out."
+    assert view["cleaned"] == "The voice was taken out of the music with Spleeter."
+    visit.language = "fr"
+    assert sing.view(visit)["cleaned"] == "La voix a été extraite de la musique avec Spleeter."
     assert [offer["what"] for offer in view["offer"]] == ["undo"]
     assert visit.voice.source.peak == pytest.approx(0.36, abs=0.01)
     view = last(sing.cleaned(visit, {"what": "undo"}))

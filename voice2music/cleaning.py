@@ -19,6 +19,7 @@ from voice2music.clip import Clip
 from voice2music.findings import MUSIC_BEHIND
 from voice2music.pitch import track
 from voice2music.quality import quality
+from voice2music.remarks import Remark, remark
 from voice2music.request import Decision
 
 log = logging.getLogger(__name__)
@@ -37,15 +38,14 @@ class Cleaned:
 
     Args:
         clip: the voice, as long as the recording, at its rate and with its channels.
-        words: what was done or not done, in plain sentences; "" when there is nothing to say.
-        separated: whether music was taken out; `model` names with what, "" when not.
+        remarks: what was done or not done.
+        separated: whether music was taken out.
         denoised: whether noise was taken off.
     """
 
     clip: Clip
-    words: str = ""
+    remarks: tuple[Remark, ...] = ()
     separated: bool = False
-    model: str = ""
     denoised: bool = False
 
 
@@ -78,8 +78,7 @@ def clean(
     from voice2music.denoising import denoise as without_noise
 
     quiet = without_noise(done.clip, cancelled=cancelled)
-    words = f"{done.words} Noise was taken off the voice.".strip()
-    return Cleaned(quiet, words, done.separated, done.model, denoised=True)
+    return Cleaned(quiet, (*done.remarks, remark("denoised")), done.separated, denoised=True)
 
 
 def music_behind(clip: Clip, voice: Clip | None = None) -> float:
@@ -96,7 +95,7 @@ def _taken_out(clip: Clip, progress: Progress, cancelled: Callable[[], bool]) ->
     from voice2music.separation import separate
 
     parts = separate(clip, progress=progress, cancelled=cancelled)
-    return Cleaned(parts.voice, parts.words, separated=True, model=parts.model)
+    return Cleaned(parts.voice, (parts.remark,), separated=True)
 
 
 def _tried(
@@ -106,21 +105,14 @@ def _tried(
     from voice2music import separation
 
     if not separation.available():
-        words = (
-            "Music plays behind the voice and was left in: nothing that could take it out is "
-            f"installed. {separation.MISSING['spleeter']}"
-        )
-        return Cleaned(clip, words if certainty >= SURELY else "")
+        told = (remark("left_in", command=separation.INSTALL),)
+        return Cleaned(clip, told if certainty >= SURELY else ())
     done = _taken_out(clip, progress, cancelled)
     if certainty < SURELY and music_behind(clip, done.clip) < ON_TRIAL:
         return Cleaned(clip)
     if _sung(done.clip) < LEAST_LEFT * _sung(clip):
         log.info("separation left too little of the voice; the recording is kept")
-        words = (
-            "It sounded as if music played behind the voice, but taking it out took the voice "
-            "too, so the recording was kept as it was."
-        )
-        return Cleaned(clip, words)
+        return Cleaned(clip, (remark("kept_whole"),))
     return done
 
 

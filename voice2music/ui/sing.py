@@ -14,7 +14,7 @@ from voice2music.findings import MUSIC_BEHIND, NOISY
 from voice2music.request import Decision, Guide, Request
 from voice2music.ui import plots
 from voice2music.ui.backend import Backend
-from voice2music.ui.cards import take_title
+from voice2music.ui.cards import remark_text, take_title
 from voice2music.ui.visit import Visit, Voice
 from voice2music.ui.words import Said, Words, words_in
 
@@ -215,10 +215,7 @@ def finding_text(finding: Finding, words: Words) -> str:
 
 def cleaned_text(cleaned: Cleaned | None, words: Words) -> str:
     """What clean-up did, in the visitor's language."""
-    if cleaned is None or words.language == "en" or not (cleaned.separated or cleaned.denoised):
-        return cleaned.words if cleaned else ""
-    parts = [words("cleaned.separated", model=cleaned.model)] if cleaned.separated else []
-    return " ".join([*parts, words("cleaned.denoised")] if cleaned.denoised else parts)
+    return " ".join(remark_text(each, words) for each in cleaned.remarks) if cleaned else ""
 
 
 def facts(heard: Analysis, words: Words) -> list[View]:
