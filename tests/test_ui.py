@@ -176,11 +176,16 @@ def test_a_remark_names_the_genre_in_the_visitors_language():
     assert slow.text.startswith("Your tune is at 62 beats per minute, which is slow for Waltz,")
     told = [remark_text(slow, words_in(code)) for code, _ in LANGUAGES]
     assert told[0] == slow.text
-    for text, genre in zip(told[1:], ("« Valse »", "«فالس»"), strict=True):
+    for text, genre in zip(told[1:], ("«\u00a0Valse\u00a0»", "«فالس»"), strict=True):
         assert genre in text
         assert "62" in text
     own = remark("in_three", genre="my-own", title="Clockwork")
-    assert "« Clockwork »" in remark_text(own, words_in("fr"))
+    assert "«\u00a0Clockwork\u00a0»" in remark_text(own, words_in("fr"))
+
+
+def test_no_line_of_french_begins_with_a_colon_or_ends_with_a_guillemet():
+    for text in words_in("fr").texts.values():
+        assert not re.search("« | [»:;?!]", text), text
 
 
 def test_keys_are_named_as_the_language_names_them():

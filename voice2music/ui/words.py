@@ -1,5 +1,6 @@
 """The page's sentences in each language, read from `translations/*.toml`."""
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -64,5 +65,10 @@ def _flat(texts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             out.extend(_flat(value, f"{prefix}{key}."))
         else:
-            out.append((f"{prefix}{key}", value))
+            out.append((f"{prefix}{key}", _unbroken(value)))
     return out
+
+
+def _unbroken(text: str) -> str:
+    """No line ends at the spaces that French puts inside « » and before : ; ? and !."""
+    return re.sub("(?<=«) | (?=[»:;?!])", "\u00a0", text)
