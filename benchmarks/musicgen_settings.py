@@ -203,11 +203,10 @@ def page(found: dict[Setting, dict[str, Any]], tokens: dict[Setting, Estimate]) 
     yield ""
     yield from _table("precision", {s.precision: s for s in PRECISIONS}, found)
     yield ""
-    yield f"Tokens that equal float32's over the first {STEPS} greedy frames, one that differs "
+    shares = ", ".join(f"{s.precision} {_shown(share)}" for s, share in tokens.items())
     yield (
-        "changing all after it: "
-        + ", ".join(f"{setting.precision} {_shown(share)}" for setting, share in tokens.items())
-        + "."
+        f"Tokens that equal float32's over the first {STEPS} greedy frames, where one that differs "
+        f"changes all after it: {shares}."
     )
     yield ""
     yield "Guidance, int8, temperature 1.2:"
