@@ -251,6 +251,27 @@ def test_batched_rows_equal_single_rows(
     )
 
 
+@pytest.mark.parametrize("small", [True, False])
+def test_small_steps_stay_on_one_core_and_others_work_stays_as_it_was(
+    networks: dict[str, MusicgenMelodyForCausalLM], small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voice2music.engines.musicgen.decoder.WIDE", 1024 if small else 1)
+    decoder, found = Decoder(networks["tiny"], "float32"), []
+    advance = decoder.advance
+    monkeypatch.setattr(
+        decoder, "advance", lambda *given: found.append(torch.get_num_threads()) or advance(*given)
+    )
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        one, _ = passage(decoder, networks["tiny"])
+        for _ in Company(decoder).written(one):
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(usual)
+    assert set(found) == {1 if small else 3}
+
+
 def test_many_requests_share_the_steps(networks: dict[str, MusicgenMelodyForCausalLM]) -> None:
     """Counted, not timed: eight passages of forty frames take hardly more steps than one."""
     network, calls = networks["tiny"], []

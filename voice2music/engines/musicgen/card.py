@@ -60,6 +60,7 @@ class CardDecoder:
         self.precision, self.device, self.graph = precision, network.device, graph
         self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self.width, self.heads = config.hidden_size, config.num_attention_heads
+        self.small = False
         self.depth, self.codebooks = config.num_hidden_layers, config.num_codebooks
         self.channels, self.pad = config.audio_channels, config.pad_token_id
         books = [book.weight.detach() for book in inner.embed_tokens]

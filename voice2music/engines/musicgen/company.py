@@ -8,10 +8,12 @@ guidance and windows may differ.
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Final
 
 from voice2music.engines.musicgen.loop import Decoding, Passage, Table
+from voice2music.engines.threads import on_one_core
 
 SEATS: Final = 16  # passages at once; more wait until one is done
 LOOK: Final = 0.2  # s without news after which a listener is asked whether to go on
@@ -71,11 +73,12 @@ class Company:
     def _work(self) -> None:
         """What the thread does. It is over when nobody is there, which only the lock can tell."""
         try:
-            while self._seat_people():
-                for seat in self._seated:
-                    if not seat.begun:
-                        seat.begin(self._table)
-                self._step([seat for seat in self._seated if not seat.over])
+            with on_one_core() if self._decoder.small else nullcontext():
+                while self._seat_people():
+                    for seat in self._seated:
+                        if not seat.begun:
+                            seat.begin(self._table)
+                    self._step([seat for seat in self._seated if not seat.over])
         except BaseException as error:  # nobody may wait for ever
             self._break_up(error)
 

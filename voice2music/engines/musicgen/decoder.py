@@ -25,6 +25,7 @@ from voice2music.engines.musicgen.loop import Passage
 from voice2music.errors import CorruptCheckpoint
 
 ROOM: Final = 3 << 30  # bytes for all pasts
+WIDE: Final = 1024  # from which a step is worth spreading over cores
 
 
 class Past:
@@ -112,6 +113,7 @@ class Decoder:
         self.width, self.heads = config.hidden_size, config.num_attention_heads
         self.depth, self.codebooks = config.num_hidden_layers, config.num_codebooks
         self.channels, self.pad = config.audio_channels, config.pad_token_id
+        self.small = self.width < WIDE
         self._scale = (self.width // self.heads) ** -0.5
         self._positions = torch.empty(0, self.width, device=self.device)
         self._embeddings = torch.cat([book.weight.detach().float() for book in inner.embed_tokens])

@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -36,6 +37,7 @@ from voice2music.engines.musicgen.sounding import PieceSounder
 from voice2music.engines.musicgen.spectra import TokenSpectra
 from voice2music.engines.plan import plan_of
 from voice2music.engines.texts import tensor_bytes, texts_recalled
+from voice2music.engines.threads import on_one_core
 from voice2music.errors import BadRequest, Cancelled, TooLong
 from voice2music.recall import key_of
 from voice2music.remarks import Remark, remark
@@ -328,7 +330,7 @@ class MusicGen:
         self, sounder: PieceDecoder | PieceSounder, codes: Tensor, *, final: bool
     ) -> NDArray[np.float32]:
         """The sounder's next piece, which on a card does not queue behind steps of the decoder."""
-        with self._beside():
+        with self._beside(), on_one_core() if self.decoder.small else nullcontext():
             return sounder.push(codes, final)
 
     def _whole(self, sound: NDArray[np.float32], seconds: float) -> Clip:

@@ -93,8 +93,13 @@ class Table(Protocol):
 
 
 class Decoding(Protocol):
-    """A decoder's weights where they are to run, see `decoder.Decoder` and `card.CardDecoder`."""
+    """A decoder's weights where they are to run, see `decoder.Decoder` and `card.CardDecoder`.
 
+    Attributes:
+        small: its steps are better not spread over the processor's cores.
+    """
+
+    small: bool
     precision: Precision
     device: torch.device
     codebooks: int
