@@ -28,3 +28,15 @@ def first_alone() -> Iterator[bool]:
     known = processes()
     with known.main_process_first():
         yield known.is_main_process
+
+
+def part() -> None:
+    """Wait for the others and end the talk with them: the last thing that a program does.
+
+    A process that just ends while another one still talks to it may abort on its way out, and the
+    launcher then reports a run that was done as failed.
+    """
+    known = processes()
+    if known.num_processes > 1:
+        known.wait_for_everyone()
+        known.destroy_process_group()
