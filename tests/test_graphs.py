@@ -36,7 +36,7 @@ def fake_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
     monkeypatch.setattr(torch.cuda, "graph", lambda *given, **more: nullcontext())
-    monkeypatch.setattr(graphs, "_broken", type(graphs._broken)())
+    monkeypatch.setattr(graphs, "BROKEN", type(graphs.BROKEN)())
 
 
 def refuse(error: Exception) -> Any:
@@ -106,6 +106,19 @@ def test_a_processor_is_told_nothing() -> None:
     assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cuda.cudnn_sdp_enabled())
     with beside(torch.device("cpu"))():
         pass
+
+
+@pytest.mark.usefixtures("fake_card")
+def test_a_card_is_not_touched_before_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: made.append(device))
+    device = torch.device("cuda")
+    block = beside(device)
+    assert not made
+    for _ in range(2):
+        with block():
+            pass
+    assert made == [device]
 
 
 def test_the_codec_asks_a_card_nothing_about_sizes(tmp_path: Path) -> None:

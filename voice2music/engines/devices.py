@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -28,11 +28,14 @@ def beside(device: torch.device) -> Callable[[], AbstractContextManager[object]]
 
     What goes in must be on the processor or have been there long, and what comes out must be
     brought to the processor inside. Elsewhere they are ordinary blocks.
+
+    The card is touched by the first block and not before: on ZeroGPU engines are loaded where
+    there is none, and work in a process that is forked later.
     """
     if device.type != "cuda":
         return nullcontext
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    return partial(torch.cuda.stream, stream)
+    stream = cache(partial(torch.cuda.Stream, device))
+    return lambda: torch.cuda.stream(stream())
 
 
 def give_back() -> None:

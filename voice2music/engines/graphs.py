@@ -14,7 +14,7 @@ from voice2music.garbage import garbage_later
 log = logging.getLogger(__name__)
 
 CAPTURING: Final = threading.Lock()  # other threads may use the card meanwhile, but not capture
-_broken = threading.Event()  # after a capture that failed, torch cannot capture in this process
+BROKEN: Final = threading.Event()  # after a capture that failed, torch cannot capture any more
 
 
 class Graphs:
@@ -38,7 +38,7 @@ class Graphs:
             changed: of these tensors, those whose values it reads before it changes them.
         """
         with torch.cuda.device(self._device):
-            if key not in self._graphs and not _broken.is_set():
+            if key not in self._graphs and not BROKEN.is_set():
                 self._capture(key, work, changed)
             if key in self._graphs:
                 return self._graphs[key].replay()
@@ -73,10 +73,10 @@ class Graphs:
             ):
                 work()
         except torch.OutOfMemoryError:
-            _broken.set()
+            BROKEN.set()
             raise
         except RuntimeError as error:
-            _broken.set()
+            BROKEN.set()
             log.warning("This card's work cannot be captured, so it is slower: %s", error)
             return
         self._graphs[key] = graph
