@@ -1,6 +1,7 @@
 """Decoders of several sizes and passages to write, for the tests of both ways to decode."""
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from transformers import MusicgenMelodyForCausalLM
 from voice2music.engines.musicgen.company import Company
 from voice2music.engines.musicgen.drawing import Sampling
 from voice2music.engines.musicgen.loading import whole_model
-from voice2music.engines.musicgen.loop import Decoding, Passage, guided
+from voice2music.engines.musicgen.loop import Branch, Decoding, Passage, guided
+from voice2music.errors import CorruptCheckpoint
 
 SIZES = {  # of the decoders under test; the last is as wide as the bundled model
     "tiny": {},
@@ -57,6 +59,22 @@ def passage(
     codes = torch.zeros((4, frames), dtype=torch.long)
     codes[:, :known] = torch.randint(0, 32, (4, known), generator=generator)
     return Passage(decoder, branches, codes, known, sampling, generator), codes
+
+
+def broken(decoder: Decoding, network: MusicgenMelodyForCausalLM) -> Passage:
+    """A passage whose conditions are not numbers."""
+    nowhere = Branch(torch.full((20, network.config.hidden_size), torch.nan), 1.0)
+    codes = torch.zeros((4, 30), dtype=torch.long)
+    return Passage(decoder, (nowhere,), codes, 0, GREEDY, torch.Generator())
+
+
+def heard_beside_a_broken_one(company: Company, good: Passage, bad: Passage) -> Iterator[int]:
+    """What the good one's listener still hears after the bad one was refused."""
+    listening = company.written(good)
+    next(listening)
+    with pytest.raises(CorruptCheckpoint, match="not finite"):
+        list(company.written(bad))
+    return listening
 
 
 def in_company(company: Company, passages: list[Passage]) -> list[list[int]]:

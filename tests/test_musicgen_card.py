@@ -12,7 +12,16 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from musicgen_passages import CASES, GREEDY, SIZES, in_company, networks, passage, prefix
+from musicgen_passages import (
+    CASES,
+    SIZES,
+    broken,
+    heard_beside_a_broken_one,
+    in_company,
+    networks,
+    passage,
+    prefix,
+)
 from scipy.stats import chisquare
 from tiny_musicgen import build_tiny_musicgen
 from transformers import MusicgenMelodyForCausalLM
@@ -29,9 +38,8 @@ from voice2music.engines.musicgen.drawing import (
     processed,
     processed_each,
 )
-from voice2music.engines.musicgen.loop import Branch, Passage, Table, written
+from voice2music.engines.musicgen.loop import Passage, Table, written
 from voice2music.engines.musicgen.slots import BUCKET, BURST
-from voice2music.errors import CorruptCheckpoint
 
 __all__ = ["networks"]  # a fixture
 
@@ -209,12 +217,7 @@ def test_one_that_breaks_breaks_alone_and_leaves_nothing_in_its_seat(networks: N
     card = on_cpu(network)
     company = Company(card, seats=2)
     good, codes = passage(card, network, frames=300)
-    nowhere = Branch(torch.full((20, 24), torch.nan), 1.0)
-    bad = Passage(card, (nowhere,), codes.clone(), 0, GREEDY, torch.Generator())
-    listening = company.written(good)
-    next(listening)
-    with pytest.raises(CorruptCheckpoint, match="not finite"):
-        list(company.written(bad))
+    listening = heard_beside_a_broken_one(company, good, broken(card, network))
     after, later = passage(card, network, seed=5)
     list(company.written(after))
     assert list(listening)[-1] == good.steps

@@ -11,7 +11,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from musicgen_passages import CASES, GREEDY, SIZES, in_company, networks, passage, prefix
+from musicgen_passages import (
+    CASES,
+    SIZES,
+    broken,
+    heard_beside_a_broken_one,
+    in_company,
+    networks,
+    passage,
+    prefix,
+)
 from scipy.stats import chisquare
 from tiny_musicgen import build_tiny_musicgen
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -29,8 +38,8 @@ from voice2music.engines.musicgen.decoder import Decoder
 from voice2music.engines.musicgen.drawing import Sampling, drawn, processed
 from voice2music.engines.musicgen.linears import MANY, Dense, Int8, int8_pays
 from voice2music.engines.musicgen.loading import whole_model
-from voice2music.engines.musicgen.loop import Branch, Passage, guided, written
-from voice2music.errors import BadRequest, CorruptCheckpoint
+from voice2music.engines.musicgen.loop import guided, written
+from voice2music.errors import BadRequest
 
 __all__ = ["networks"]  # a fixture
 
@@ -375,13 +384,8 @@ def test_one_that_breaks_breaks_alone(networks: dict[str, MusicgenMelodyForCausa
     network = networks["tiny"]
     decoder = Decoder(network, "float32")
     company = Company(decoder)
-    good, codes = passage(decoder, network, frames=300)
-    nowhere = Branch(torch.full((20, 24), torch.nan), 1.0)
-    bad = Passage(decoder, (nowhere,), codes.clone(), 0, GREEDY, torch.Generator())
-    listening = company.written(good)
-    next(listening)
-    with pytest.raises(CorruptCheckpoint, match="not finite"):
-        list(company.written(bad))
+    good, _ = passage(decoder, network, frames=300)
+    listening = heard_beside_a_broken_one(company, good, broken(decoder, network))
     assert list(listening)[-1] == good.steps
 
 
