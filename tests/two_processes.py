@@ -15,7 +15,7 @@ from voice2music.finetuning.musicgen import MusicgenFinetuning
 from voice2music.finetuning.recipe import AudioldmRecipe, MusicgenRecipe
 from voice2music.finetuning.run import BEST, finetune
 from voice2music.training.loop import _Loop
-from voice2music.training.processes import part
+from voice2music.training.processes import leave
 from voice2music.training.sharding import whole, whole_states
 from voice2music.training.task import Settings
 
@@ -66,7 +66,7 @@ def main() -> None:
     finetune(task, settings, data, out / "run", out / "model")
     if sharded:
         resumed(task, settings, out / "run", out)
-    part()
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -161,13 +161,13 @@ def finetune_audioldm(
 def _run(task: "Finetuning", settings: "Settings", data: Path, run: Path, out: Path) -> None:
     """Train, and say where the model is or how far it came."""
     from voice2music.finetuning.run import ended, finetune
-    from voice2music.training.processes import part, processes
+    from voice2music.training.processes import leave, processes
 
     progress = finetune(task, settings, data, run, out)
     done = ended(progress, settings, run)
     if processes().is_main_process:
         share = f"{100 * progress.share(settings):.0f} %"
         typer.echo(out if done else f"stopped at {share}; the same command goes on from there")
-    part()
+    leave(0 if done else 130)
     if not done:
         raise typer.Exit(130)

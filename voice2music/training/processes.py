@@ -1,5 +1,8 @@
 """Several processes of one run, as `accelerate launch` starts them; alone where nobody did."""
 
+import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,13 +33,18 @@ def first_alone() -> Iterator[bool]:
         yield known.is_main_process
 
 
-def part() -> None:
-    """Wait for the others and end the talk with them: the last thing that a program does.
+def leave(code: int) -> None:
+    """End this process with an exit code if there are others; alone, it goes on and ends by itself.
 
-    A process that just ends while another one still talks to it may abort on its way out, and the
-    launcher then reports a run that was done as failed.
+    Everything is written by then. Torch's threads, which several processes talk through, may reach
+    for the interpreter while it is taken down, which aborts: the launcher then reports a run that
+    was done as failed. So the interpreter is not taken down.
     """
     known = processes()
-    if known.num_processes > 1:
-        known.wait_for_everyone()
-        known.destroy_process_group()
+    if known.num_processes == 1:
+        return
+    known.wait_for_everyone()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
